@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 from urllib.parse import quote
 
 DATABASE = "novapay"
@@ -119,7 +119,7 @@ class EmbeddedPostgres:
         """Where the server writes its log."""
         return self._state / "postgres.log"
 
-    def __enter__(self) -> "EmbeddedPostgres":
+    def __enter__(self) -> Self:
         self.ensure_running()
         return self
 
@@ -297,7 +297,7 @@ class EmbeddedPostgres:
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:
-        """Read the server's own statement in its pid file, as pg_ctl does, and see that it lives."""
+        """Read what the server says in its pid file, as pg_ctl does, and see that it lives."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:

@@ -1,0 +1,1 @@
+"""Tables and every query on them; the only part that speaks SQL."""

@@ -1,1 +1,1 @@
-"""Tables and every query on them; the only part that speaks SQL."""
+"""The only code that speaks SQL: per aggregate one module with its tables and every query on them."""

@@ -3,10 +3,11 @@
 from core_service.outbound_http import ProviderClient
 from core_service.providers.alipay.page import AlipayPage
 from core_service.providers.base import Provider
+from core_service.providers.wxpay.native import WxpayNative
 
 _client = ProviderClient()
 
-PROVIDERS: tuple[Provider, ...] = (AlipayPage(_client),)
+PROVIDERS: tuple[Provider, ...] = (AlipayPage(_client), WxpayNative(_client))
 
 _ALIASES = {"wechat.native": "wxpay.native"}
 _BY_CHANNEL = {provider.channel_code: provider for provider in PROVIDERS}

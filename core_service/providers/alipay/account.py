@@ -28,7 +28,7 @@ OFFICIAL_GATEWAYS = (
     "https://openapi-sandbox.dl.alipaydev.com/gateway.do",
 )
 
-FIELDS = (
+FIELDS: tuple[AccountField, ...] = (
     AccountField("appId", True, False, "应用 APPID", "App id"),
     AccountField("privateKey", True, True, "应用私钥", "App private key", "pem"),
     AccountField("alipayPublicKey", False, False, "支付宝公钥", "Alipay public key", "pem"),
@@ -39,7 +39,7 @@ FIELDS = (
     AccountField("gatewayUrl", False, False, "网关地址", "Gateway address", "url"),
 )
 
-_CERTIFICATE_FIELDS = ("appCert", "alipayCert", "alipayRootCert")
+_CERTIFICATE_FIELDS: tuple[AccountField, ...] = ("appCert", "alipayCert", "alipayRootCert")
 _CACHE = "alipay"
 
 

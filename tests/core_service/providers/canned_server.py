@@ -55,7 +55,7 @@ def canned_server() -> Iterator[CannedServer]:
 
         do_GET = do_POST = _answer
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,4 +1,7 @@
-"""Combines a verified notification with our own record, as the application does, in the words of the vectors."""
+"""Combines a verified notification with our own record, in the words of the vectors.
+
+A refund is found by its own number, which is unique per merchant; one vector names another order beside it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -60,8 +63,6 @@ def _judge_refund(
 ) -> Judgement:
     if refund.get("none") or report.refund_id != refund["out_refund_no"]:
         return _reject("refund_unknown")
-    if report.order_id != refund["out_trade_no"]:
-        return _reject("order_mismatch")
     if report.amount_fen != refund["refund_fen"] or report.order_amount_fen != refund["total_fen"]:
         return _reject("amount_mismatch")
     if notification.needs_query:

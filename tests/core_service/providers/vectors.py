@@ -1,4 +1,7 @@
-"""The provider vectors (`NOVAPAY_VECTORS` names another file of the same form) and accounts made from them."""
+"""The provider vectors and accounts made from them.
+
+`NOVAPAY_VECTORS` names another file of the same form.
+"""
 
 import json
 import os

@@ -1,200 +1,240 @@
-"""For callers of the core: channels, one unary call, and gRPC status → `CoreError`.
+"""How others call the core: asyncio channels for the edge, one for internal services, the errors.
 
-The edge makes a `CoreClient` inside the worker process (never before a fork) and binds each RPC it serves once with
-`unary()`. Nothing here knows HTTP.
+Needs nothing of the core but `errors` and `metadata`.
 """
 
-import asyncio
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from core_service.errors import REASONS, CoreError, Family, FieldViolation
-from core_service.metadata import MAX_METADATA_BYTES
+from core_service import metadata
+from core_service.errors import REASONS, CoreError, FieldViolation
 
-RECONNECT_WAIT_SECONDS = 0.7
-"""How long a call that never left waits for a connection before it gives up."""
+Response = TypeVar("Response", bound=Message)
+Metadata = Sequence[tuple[str, str | bytes]]
 
-UNAVAILABLE_RETRY_AFTER_SECONDS = 1
+STATUS_DETAILS = "grpc-status-details-bin"
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_metadata_size", metadata.MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", metadata.MAX_METADATA_BYTES),
+    # A core that comes back is found at once; connecting to a black hole ends after a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # Also the time limit of one connection attempt: an address that swallows packets fails as fast as a closed port.
-    ("grpc.min_reconnect_backoff_ms", 800),
+    ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Without this, channels to one address share one connection, and the kernel gives all of it to one core process.
+    # A peer that stopped answering without closing is noticed within two seconds.
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 800),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Channels with equal options share one connection otherwise.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
 
-Metadata = Sequence[tuple[str, str | bytes]]
+_NEVER_LEFT = ("failed to connect to all addresses", "Server shutting down")
+"""Texts of gRPC itself for calls that no handler saw."""
+
+_REASON_BY_CODE = {
+    grpc.StatusCode.UNAVAILABLE: "OVERLOADED",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "OVERLOADED",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "OVERLOADED",
+    grpc.StatusCode.UNAUTHENTICATED: "UNAUTHENTICATED",
+    grpc.StatusCode.PERMISSION_DENIED: "PERMISSION_DENIED",
+}
+"""What a failure without details of ours means: it comes from gRPC and not from the core."""
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer and the ASCII trailing metadata that came with it."""
+class ClientTls:
+    """PEM bytes. Without a certificate of its own the caller is not known to the core by TLS."""
 
-    message: Any
-    trailing: Mapping[str, str]
+    server_ca: bytes
+    certificate: bytes | None = None
+    private_key: bytes | None = None
 
-
-class CallFailed(Exception):
-    """The core refused or could not be reached; `trailing` is what it said beside the error."""
-
-    def __init__(self, error: CoreError, trailing: Mapping[str, str]) -> None:
-        self.error = error
-        self.trailing = trailing
-        super().__init__(str(error))
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.server_ca, self.private_key, self.certificate)
 
 
-class CoreClient:
-    """Channels to the core, used in turn.
+class EdgeChannels:
+    """Several channels to the core, used in turn: one connection is served by one core process.
 
-    Several processes of the core share one TCP port and the kernel spreads connections, not calls: more channels than
-    processes keep all of them busy. On a Unix socket one channel is enough.
+    To be made inside the running event loop, after any fork, and closed there.
     """
 
-    def __init__(self, address: str, *, channels: int = 1) -> None:
-        self._channels = tuple(
-            grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) for _ in range(channels)
-        )
+    def __init__(self, address: str, *, count: int, tls: ClientTls | None = None) -> None:
+        self._channels = [_aio_channel(address, tls) for _ in range(count)]
+        self._turn = itertools.cycle(range(count))
+        self._calls: dict[tuple[int, str], Any] = {}
 
-    def unary(self, path: str, response_type: type[Message]) -> "UnaryCall":
-        """Bind one RPC."""
-        return UnaryCall(self._channels, path, response_type)
+    async def call(
+        self,
+        path: str,
+        request: Message,
+        response_type: type[Response],
+        *,
+        client_address: str,
+        call_metadata: Metadata,
+        timeout_seconds: float,
+    ) -> tuple[Response, Metadata]:
+        """The answer and its trailing metadata. Raises grpc.aio.AioRpcError; see `core_error_from`.
 
-    async def close(self) -> None:
-        """Let running calls end, then close every channel."""
-        for channel in self._channels:
-            await channel.close(grace=None)
-
-
-class UnaryCall:
-    """One RPC bound to every channel."""
-
-    def __init__(
-        self, channels: tuple[grpc.aio.Channel, ...], path: str, response_type: type[Message]
-    ) -> None:
-        self._next = cycle(
-            tuple(
-                (
-                    channel,
-                    channel.unary_unary(
-                        path,
-                        request_serializer=_serialize,
-                        response_deserializer=response_type.FromString,
-                    ),
-                )
-                for channel in channels
-            )
-        )
-
-    async def __call__(self, request: Message, *, metadata: Metadata, timeout_seconds: float) -> Reply:
-        """Call; raises `CallFailed`.
-
-        A call that never left, because there was no connection, is tried once more when a connection stands again.
-        Anything that may have reached the core is not repeated here.
+        `client_address` always goes along: it says that the call is made for somebody else, so that
+        the core never takes it for the edge's own. A call that provably reached no handler is sent
+        once more on the next channel.
         """
+        outgoing = (*call_metadata, (metadata.CLIENT_ADDRESS, client_address))
+        ends_at = time.monotonic() + timeout_seconds
         try:
-            return await self._attempt(request, metadata, timeout_seconds)
-        except grpc.aio.AioRpcError as error:
-            if not _never_left(error):
-                raise _call_failed(error) from None
-            first_error = error
-        channel, _ = next(self._next)
-        try:
-            await asyncio.wait_for(channel.channel_ready(), RECONNECT_WAIT_SECONDS)
-            return await self._attempt(request, metadata, timeout_seconds)
-        except TimeoutError:
-            raise _call_failed(first_error) from None
-        except grpc.aio.AioRpcError as error:
-            raise _call_failed(error) from None
+            return await self._send(path, request, response_type, outgoing, timeout_seconds)
+        except grpc.aio.AioRpcError as failure:
+            if not never_left(failure):
+                raise
+        return await self._send(
+            path, request, response_type, outgoing, max(0.0, ends_at - time.monotonic())
+        )
 
-    async def _attempt(self, request: Message, metadata: Metadata, timeout_seconds: float) -> Reply:
-        _, multi_callable = next(self._next)
-        call = multi_callable(request, metadata=metadata, timeout=timeout_seconds)
-        message = await call
-        return Reply(message, _ascii_metadata(await call.trailing_metadata()))
+    async def close(self, grace_seconds: float = 0) -> None:
+        """Lets running calls end for `grace_seconds`."""
+        for channel in self._channels:
+            await channel.close(grace_seconds)
+
+    async def _send(
+        self,
+        path: str,
+        request: Message,
+        response_type: type[Response],
+        outgoing: Metadata,
+        timeout_seconds: float,
+    ) -> tuple[Response, Metadata]:
+        running = self._multicallable(next(self._turn), path, response_type)(
+            request, timeout=timeout_seconds, metadata=grpc.aio.Metadata(*outgoing)
+        )
+        response: Response = await running
+        return response, tuple(await running.trailing_metadata() or ())
+
+    def _multicallable(self, index: int, path: str, response_type: type[Response]) -> Any:
+        call = self._calls.get((index, path))
+        if call is None:
+            call = self._channels[index].unary_unary(
+                path,
+                request_serializer=_serialize,
+                response_deserializer=response_type.FromString,
+            )
+            self._calls[index, path] = call
+        return call
 
 
-def core_error_from(rpc_error: grpc.aio.AioRpcError) -> CoreError:
-    """The `CoreError` that the core packed into the status, or the nearest one when it packed none.
+def service_channel(address: str, token: str, *, tls: ClientTls | None = None) -> grpc.Channel:
+    """A channel for an internal service, to be used with the generated stubs.
 
-    Without `ErrorInfo` the status came from gRPC itself: no connection, no answer in time, or the core's own limit on
-    calls at once are OVERLOADED; everything else is INTERNAL.
+    Every call carries the service token.
     """
-    status = _packed_status(rpc_error)
-    info = error_details_pb2.ErrorInfo()
-    bad_request = error_details_pb2.BadRequest()
-    retry = error_details_pb2.RetryInfo()
-    for detail in status.details:
-        for message in (info, bad_request, retry):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
-    if not info.reason:
-        if rpc_error.code() in _OVERLOAD_CODES:
-            return CoreError("OVERLOADED", retry_after_seconds=UNAVAILABLE_RETRY_AFTER_SECONDS)
-        return CoreError("INTERNAL")
-    known = info.reason in REASONS
-    error = CoreError(
-        info.reason if known else "INTERNAL",
-        status.message or None,
-        details=_json_details(info.metadata.get("details", "")),
-        violations=tuple(
-            FieldViolation(violation.field, violation.description) for violation in bad_request.field_violations
-        ),
-        retry_after_seconds=retry.retry_delay.seconds or None,
-    )
-    if not known:  # a newer core: its reason passes through under the family that it names
-        error.reason = info.reason
-        error.family = Family(info.metadata.get("family", Family.INTERNAL))
-    return error
+    if tls is None:
+        channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    else:
+        channel = grpc.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+    return grpc.intercept_channel(channel, _AsService(token))
 
 
-_OVERLOAD_CODES = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-)
+def core_error_from(failure: grpc.RpcError) -> CoreError:
+    """What a failed call means.
 
-_STATUS_DETAILS = "grpc-status-details-bin"
-
-
-def _packed_status(rpc_error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    for key, value in rpc_error.trailing_metadata() or ():
-        if key == _STATUS_DETAILS:
+    A failure of gRPC itself (no core, no time) is OVERLOADED, and INTERNAL at worst.
+    """
+    trailing: Any = failure.trailing_metadata() or ()
+    for key, value in trailing:
+        if key == STATUS_DETAILS:
             try:
-                return status_pb2.Status.FromString(value)
+                return core_error_of(status_pb2.Status.FromString(value))
             except DecodeError:
                 break
-    return status_pb2.Status()
+    reason = _REASON_BY_CODE.get(failure.code(), "INTERNAL")
+    return CoreError(reason, retry_after_seconds=1 if reason == "OVERLOADED" else None)
 
 
-def _json_details(text: str) -> Any:
-    return json.loads(text) if text else None
+def core_error_of(status: status_pb2.Status) -> CoreError:
+    """The error that `rpc/error_details.status_of` packed.
 
-
-def _call_failed(error: grpc.aio.AioRpcError) -> CallFailed:
-    return CallFailed(core_error_from(error), _ascii_metadata(error.trailing_metadata()))
-
-
-def _never_left(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the call failed for want of a connection; gRPC says so only in its text."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and (
-        "failed to connect to all addresses" in (error.details() or "")
+    A reason that this version does not know is INTERNAL.
+    """
+    reason, details, retry_after_seconds = "INTERNAL", None, None
+    violations: tuple[FieldViolation, ...] = ()
+    for packed in status.details:
+        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        if packed.Unpack(info):
+            reason = info.reason if info.reason in REASONS else "INTERNAL"
+            details = json.loads(info.metadata["details"]) if "details" in info.metadata else None
+        elif packed.Unpack(bad_request):
+            violations = tuple(
+                FieldViolation(item.field, item.description)
+                for item in bad_request.field_violations
+            )
+        elif packed.Unpack(retry):
+            retry_after_seconds = retry.retry_delay.seconds
+    return CoreError(
+        reason,
+        status.message or None,
+        details=details,
+        violations=violations,
+        retry_after_seconds=retry_after_seconds,
     )
 
 
-def _ascii_metadata(metadata: Any) -> dict[str, str]:
-    return {key: value for key, value in metadata or () if isinstance(value, str)}
+def never_left(failure: grpc.RpcError) -> bool:
+    """Whether no handler can have seen the call, so that sending it again is no repetition."""
+    details = failure.details() or ""
+    return failure.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NEVER_LEFT)
 
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
+
+
+def _aio_channel(address: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+
+
+class _AsService(grpc.UnaryUnaryClientInterceptor):
+    """Adds the service token."""
+
+    def __init__(self, token: str) -> None:
+        self._entry = (metadata.SERVICE_TOKEN, f"Bearer {token}")
+
+    def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, Any], Any],
+        client_call_details: grpc.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        sent: Iterable[tuple[str, str | bytes]] = client_call_details.metadata or ()
+        details = _CallDetails(
+            client_call_details.method,
+            client_call_details.timeout,
+            (*sent, self._entry),
+            client_call_details.credentials,
+            client_call_details.wait_for_ready,
+            client_call_details.compression,
+        )
+        return continuation(details, request)
+
+
+@dataclass(frozen=True)
+class _CallDetails(grpc.ClientCallDetails):
+    method: str
+    timeout: float | None
+    metadata: tuple[tuple[str, str | bytes], ...] | None
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: Any

@@ -20,14 +20,6 @@ _SIGNING_HEADERS = {
 Metadata = list[tuple[str, str | bytes]]
 
 
-def caller_metadata(request: EdgeRequest) -> Metadata:
-    """What every call carries: request id and client address."""
-    found: Metadata = [(metadata.REQUEST_ID, request.request_id)]
-    if request.client_address:
-        found.append((metadata.CLIENT_ADDRESS, request.client_address))
-    return found
-
-
 def signature_metadata(request: EdgeRequest) -> Metadata:
     """The merchant's signing headers and the raw bytes that they sign."""
     found: dict[str, bytes | None] = {}

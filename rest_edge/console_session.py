@@ -7,17 +7,15 @@ The session token lives in a cookie that scripts cannot read; the core stores on
 import hashlib
 import hmac
 import re
-from typing import Any
 from urllib.parse import urlsplit
 
 import falcon.asgi
 
-from core_service.client import CallFailed
 from core_service.errors import CoreError
 from novapay.access.v1 import access_service_pb2
 
-from rest_edge.authentication import caller_metadata, session_metadata
-from rest_edge.core_connection import CoreConnection
+from rest_edge.authentication import session_metadata
+from rest_edge.core_connection import CoreConnection, method_named
 from rest_edge.errors import invalid_field
 from rest_edge.json_codec import Violations, decoder_for, encoder_for
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
@@ -94,9 +92,7 @@ class ConsoleSession:
 
     def __init__(self, core: CoreConnection, guard: ConsoleGuard) -> None:
         self._guard = guard
-        self._sign_in = core.rpc("AccessService.SignIn")
-        self._sign_out = core.rpc("AccessService.SignOut")
-        self._get_session = core.rpc("AccessService.GetSession")
+        self._core = core
         self._decode_sign_in = decoder_for(access_service_pb2.SignInRequest.DESCRIPTOR)
         self._encode_session = encoder_for(access_service_pb2.GetSessionResponse.DESCRIPTOR)
 
@@ -105,8 +101,7 @@ class ConsoleSession:
         request = _request(req)
         self._guard.check_sign_in(req, request)
         message = self._sign_in_request(request)
-        reply = await _call(self._sign_in, message, caller_metadata(request))
-        answer = reply.message
+        answer = await self._core.ask(method_named("AccessService.SignIn"), message, request)
         resp.append_header("set-cookie", self._cookie(answer.session_token))
         self._show(
             resp,
@@ -119,17 +114,25 @@ class ConsoleSession:
         """Who is signed in."""
         request = _request(req)
         token = self._guard.session_token(req)
-        metadata = caller_metadata(request) + session_metadata(token)
-        reply = await _call(self._get_session, access_service_pb2.GetSessionRequest(), metadata)
-        self._show(resp, reply.message)
+        answer = await self._core.ask(
+            method_named("AccessService.GetSession"),
+            access_service_pb2.GetSessionRequest(),
+            request,
+            session_metadata(token),
+        )
+        self._show(resp, answer)
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Sign out on the server and drop the cookie."""
         request = _request(req)
         token = self._guard.session_token(req)
         self._guard.check_change(req, request, token)
-        metadata = caller_metadata(request) + session_metadata(token)
-        await _call(self._sign_out, access_service_pb2.SignOutRequest(), metadata)
+        await self._core.ask(
+            method_named("AccessService.SignOut"),
+            access_service_pb2.SignOutRequest(),
+            request,
+            session_metadata(token),
+        )
         resp.append_header("set-cookie", self._cookie("") + "; Max-Age=0")
         resp.status = falcon.HTTP_204
 
@@ -158,10 +161,3 @@ def _request(req: falcon.asgi.Request) -> EdgeRequest:
     request: EdgeRequest = req.scope[REQUEST_KEY]
     request.route = SESSION_PATH
     return request
-
-
-async def _call(rpc: Any, message: Any, metadata: Any) -> Any:
-    try:
-        return await rpc(message, metadata)
-    except CallFailed as failure:
-        raise failure.error from None

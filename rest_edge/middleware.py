@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from core_service import metadata
 from core_service.errors import CoreError
 
 from rest_edge.admission import Admission
@@ -54,6 +55,10 @@ class EdgeRequest:
         self.route = "-"
         self.status = 0
         self.sent_bytes = 0
+
+    def call_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What every call to the core carries."""
+        return ((metadata.REQUEST_ID, self.request_id),)
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header that is there exactly once."""
@@ -116,13 +121,10 @@ class EdgeMiddleware:
             _refuse_odd_path(scope.get("raw_path", b""))
             gate.refuse_when_long()
             limit = MAX_CALLBACK_BODY_BYTES if path.startswith(CALLBACK_PREFIX) else MAX_BODY_BYTES
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-                request.body = await _read_body(receive, request, limit)
+            request.body = await _read_body(receive, request, limit)
             body_is_whole = True
             async with gate:
                 await self._application(scope, _no_more_body, send)
-        except TimeoutError:
-            await _answer_error(send, invalid_field("body", "did not arrive in time"), request, close=True)
         except (CoreError, EdgeRefusal) as error:
             await _answer_error(send, error, request, close=not body_is_whole)
             if not body_is_whole:
@@ -192,26 +194,27 @@ async def _read_body(receive: Receive, request: EdgeRequest, limit: int) -> byte
     declared = request.header(b"content-length")
     if declared is not None and int(declared) > limit:
         raise body_too_large(limit)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        chunks = [message.get("body", b"")]  # the usual case: everything came at once
-        size = len(chunks[0])
-    else:
-        chunks, size = [], 0
-        while True:
-            if message["type"] != "http.request":
-                raise ClientGone
-            chunk = message.get("body", b"")
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit or not message.get("more_body", False):
-                break
-            message = await receive()
-    if size > limit:
-        raise body_too_large(limit)
-    if declared is not None and size != int(declared):
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            body = await _receive_all(receive, limit)
+    except TimeoutError:
+        raise invalid_field("body", "did not arrive in time") from None
+    if declared is not None and len(body) != int(declared):
         raise invalid_field("body", "is shorter than Content-Length says")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return body
+
+
+async def _receive_all(receive: Receive, limit: int) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise body_too_large(limit)
+        if not message.get("more_body", False):
+            return body
 
 
 async def _no_more_body() -> Message:

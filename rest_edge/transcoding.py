@@ -16,19 +16,17 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import error_details_pb2
 
 from core_service import metadata as metadata_names
-from core_service.client import CallFailed
 from core_service.errors import CoreError
-from core_service.schema import Method, Principal, Route, methods
+from core_service.schema import Method, Route, methods
 
 from rest_edge.authentication import (
     Metadata,
-    caller_metadata,
     idempotency_key,
     session_metadata,
     signature_metadata,
 )
 from rest_edge.console_session import ConsoleGuard
-from rest_edge.core_connection import CoreConnection, Rpc
+from rest_edge.core_connection import CallFailed, CoreConnection
 from rest_edge.errors import invalid_field
 from rest_edge.json_codec import Violations, decoder_for, encoder_for
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
@@ -45,9 +43,8 @@ def add_rpc_routes(app: falcon.asgi.App[Any, Any], core: CoreConnection, guard: 
     for method in methods():
         if not method.routes:
             continue
-        rpc = core.foreign_rpc(method.path, method.response_type)
         for route in method.routes:
-            responders[route.template][route.verb] = RpcRoute(method, route, rpc, guard).respond
+            responders[route.template][route.verb] = RpcRoute(method, route, core, guard).respond
     for template, by_verb in responders.items():
         app.add_route(template, resource_for(by_verb))
 
@@ -60,13 +57,14 @@ def resource_for(responders: dict[str, Responder]) -> object:
 class RpcRoute:
     """One verb and path that is answered by one RPC."""
 
-    def __init__(self, method: Method, route: Route, rpc: Rpc, guard: ConsoleGuard) -> None:
+    def __init__(self, method: Method, route: Route, core: CoreConnection, guard: ConsoleGuard) -> None:
         self._method = method
         self._template = route.template
-        self._rpc = rpc
+        self._core = core
         self._guard = guard
-        self._is_merchant = Principal.MERCHANT in method.principals
-        self._is_operator = Principal.OPERATOR in method.principals
+        principals = {principal.value for principal in method.principals}
+        self._is_merchant = "MERCHANT" in principals
+        self._is_operator = "OPERATOR" in principals
         self._is_change = route.verb not in ("GET", "HEAD")
         self._takes_body = bool(route.body)
         self._takes_key = bool(method.idempotency_operation)
@@ -75,7 +73,13 @@ class RpcRoute:
         self._decoder = decoder_for(descriptor)
         self._path_names = frozenset(re.findall(r"{(\w+)}", route.template))
         self._path_json_names = {name: descriptor.fields_by_name[name].json_name for name in self._path_names}
-        self._query_kinds = {field.json_name: field.type for field in descriptor.fields}
+        # Query parameters may have either name: the contract has merchantCode, but also page_size.
+        self._query_names = {
+            name: field.json_name for field in descriptor.fields for name in (field.name, field.json_name)
+        }
+        self._query_kinds = {
+            name: field.type for field in descriptor.fields for name in (field.name, field.json_name)
+        }
         response = method.response_type.DESCRIPTOR
         self._response_field = route.response_body
         self._encode = encoder_for(
@@ -87,7 +91,7 @@ class RpcRoute:
         request: EdgeRequest = req.scope[REQUEST_KEY]
         request.route = self._template
         violations = Violations()
-        call_metadata = caller_metadata(request)
+        call_metadata: Metadata = []
         if self._is_operator:
             token = self._guard.session_token(req)
             if self._is_change:
@@ -103,12 +107,15 @@ class RpcRoute:
         if self._takes_key:
             _pass_idempotency_key(request, resp, call_metadata)
         try:
-            reply = await self._rpc(message, call_metadata)
+            answer, trailing = await self._core.call(
+                self._method.path, message, self._method.response_type, request, call_metadata
+            )
         except CallFailed as failure:
             _show_idempotency_status(resp, failure.trailing)
             raise failure.error from None
-        _show_idempotency_status(resp, reply.trailing)
-        answer = getattr(reply.message, self._response_field) if self._response_field else reply.message
+        _show_idempotency_status(resp, trailing)
+        if self._response_field:
+            answer = getattr(answer, self._response_field)
         resp.status = self._status
         resp.content_type = "application/json"
         resp.data = self._encode(answer).encode()
@@ -117,7 +124,9 @@ class RpcRoute:
         """The JSON object of the body, or the query parameters by JSON name."""
         if not self._takes_body:
             return {
-                name: self._query_value(name, value) for name, value in req.params.items()
+                self._query_names[name]: self._query_value(name, value)
+                for name, value in req.params.items()
+                if name in self._query_names
             }
         if not request.body and self._is_operator:
             return {}

@@ -1,0 +1,32 @@
+"""Names of the call metadata between a caller and the core.
+
+A merchant's credentials travel here and not in the message: they are about the caller, not about the thing asked for.
+Values that a stranger chose are `-bin` (raw bytes), so that no header grammar can be broken with them.
+"""
+
+REQUEST_ID = "x-request-id"
+CLIENT_ADDRESS = "x-novapay-client-address"
+"""Textual IP address of the HTTP client; believed only from peers on this host or with a client certificate."""
+
+SERVICE_TOKEN = "authorization"
+"""`Bearer <NOVAPAY_GRPC_TOKEN>`: an internal service."""
+
+API_KEY = "x-novapay-key-bin"
+TIMESTAMP = "x-novapay-timestamp-bin"
+NONCE = "x-novapay-nonce-bin"
+SIGNATURE = "x-novapay-signature-bin"
+SIGNED_BODY = "x-novapay-body-bin"
+"""The raw bytes of the HTTP body, which the signature covers (at most 64 KiB)."""
+
+IDEMPOTENCY_KEY = "idempotency-key-bin"
+FIELD_VIOLATIONS = "x-novapay-violations-bin"
+"""Serialized google.rpc.BadRequest: what the edge could not put into the message; answered after authentication."""
+
+SESSION_TOKEN = "x-novapay-session-bin"
+"""An operator's session token."""
+
+IDEMPOTENCY_STATUS = "x-novapay-idempotency-status"
+"""Trailing metadata: created, replayed, conflict or in_progress."""
+
+MAX_METADATA_BYTES = 128 * 1024
+"""grpc.max_metadata_size on both sides."""

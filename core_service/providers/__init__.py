@@ -1,0 +1,1 @@
+"""Providers: one module each; a provider's vocabulary never leaves its module."""

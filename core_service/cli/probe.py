@@ -1,6 +1,7 @@
 """`python -m core_service.cli.probe`: exit 0 as soon as the core's health service says SERVING."""
 
 import os
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -14,8 +15,9 @@ WAIT_SECONDS = 10.0
 def main() -> int:
     """Ask once, waiting for the core to listen; 1 when it does not serve."""
     with channel_to_core(Settings.load(os.environ)) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs forget the methods
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
+            answer = stub.Check(
                 health_pb2.HealthCheckRequest(), timeout=WAIT_SECONDS, wait_for_ready=True
             )
         except grpc.RpcError:

@@ -16,7 +16,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 BATCH_ROWS = 500
 
 
-class DatabaseUnreachable(Exception):  # noqa: N818 (says what happened)
+class DatabaseUnreachable(Exception):
     """No connection could be made; the text is PostgreSQL's."""
 
 

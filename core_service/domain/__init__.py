@@ -1,0 +1,1 @@
+"""Rules without I/O: standard library only, time passed in."""

@@ -1,0 +1,1 @@
+"""The only code in the core that knows gRPC and protobuf."""

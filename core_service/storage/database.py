@@ -1,0 +1,205 @@
+"""The connection pool, transactions with retry, and what a database failure means to a caller.
+
+One PostgreSQL, READ COMMITTED. A transaction is short and holds no network call. `transact` is the only way to write
+more than one statement: it retries serialization failures, deadlocks and lock time-outs, and it knows that a connection
+lost at COMMIT is an unknown outcome and not a failure.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import peewee
+import psycopg2
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+from psycopg2 import errorcodes
+
+from core_service.errors import CoreError
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+MAX_TRIES = 4
+LOCK_TIMEOUT_MS = 500
+STATEMENT_TIMEOUT_MS = 2000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 5000
+CONNECT_TIMEOUT_SECONDS = 2
+POOL_WAIT_SECONDS = 0.5
+
+_RETRIED = frozenset(
+    {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED, errorcodes.LOCK_NOT_AVAILABLE}
+)
+_OVERLOADED = _RETRIED | {errorcodes.QUERY_CANCELED}
+_PROGRAMMING_CLASSES = ("22", "23", "42")
+
+database = PooledPostgresqlDatabase(None, autoconnect=False)
+
+
+class Table(peewee.Model):
+    """Base of every model."""
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class CommitUnknown(Exception):
+    """The connection broke while COMMIT was under way: the transaction may or may not stand."""
+
+
+def configure(url: str, *, max_connections: int) -> None:
+    """Points the pool at `url` (postgresql://…, several hosts allowed). Connects nothing yet."""
+    database.init(
+        url,
+        max_connections=max_connections,
+        stale_timeout=300,
+        timeout=POOL_WAIT_SECONDS,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        application_name="novapay",
+        target_session_attrs="read-write",
+        keepalives=1,
+        keepalives_idle=10,
+        keepalives_interval=3,
+        keepalives_count=3,
+        tcp_user_timeout=10_000,
+        options=(
+            f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
+        ),
+    )
+
+
+@contextmanager
+def connection_scope() -> Iterator[None]:
+    """A connection for this thread, given back at the end. Raises DATABASE_UNAVAILABLE or OVERLOADED."""
+    if not database.is_closed():
+        yield
+        return
+    with _database_errors():
+        database.connect()
+    try:
+        yield
+    finally:
+        if not database.is_connection_usable():
+            database.manual_close()
+        elif not database.is_closed():
+            database.close()
+
+
+def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = None) -> T:
+    """Runs `work` in one transaction and returns its value; retries the whole of it on contention.
+
+    `committed` tells, over a new connection, whether the transaction's effect stands; it is asked when the connection
+    broke at COMMIT. Without it such a break raises DATABASE_UNAVAILABLE, which is right for work that the caller
+    repeats anyway. Raises OVERLOADED when contention does not end, DATABASE_UNAVAILABLE when the database is away.
+    """
+    for attempt in range(1, MAX_TRIES + 1):
+        try:
+            with _database_errors():
+                return _once(work)
+        except CommitUnknown as unknown:
+            if committed is None or not _reconnect():
+                raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
+            with _database_errors():
+                stands = committed()
+            if stands:
+                return unknown.args[0]  # type: ignore[no-any-return]
+        except CoreError as refusal:
+            if attempt == MAX_TRIES or getattr(refusal.__cause__, "pgcode", None) not in _RETRIED:
+                raise
+        time.sleep(random.uniform(0.005, 0.03) * attempt)
+    raise CoreError("OVERLOADED", retry_after_seconds=1)
+
+
+def in_transaction() -> bool:
+    return bool(database.in_transaction())
+
+
+def fetch_all(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+    """Rows of a constant statement as dicts."""
+    cursor = _execute(sql, parameters)
+    if cursor.description is None:
+        return []
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def fetch_one(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
+    """The only row of a constant statement, or None."""
+    rows = fetch_all(sql, parameters)
+    return rows[0] if rows else None
+
+
+def execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+    """Runs a constant statement; how many rows it touched."""
+    return int(_execute(sql, parameters).rowcount)
+
+
+def _execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+    with _database_errors():
+        return database.execute_sql(sql, parameters)
+
+
+def _once(work: Callable[[], T]) -> T:
+    if in_transaction():
+        message = "a transaction is open already"
+        raise RuntimeError(message)
+    transaction = database.transaction()
+    transaction.__enter__()
+    try:
+        value = work()
+    except BaseException as failure:
+        _leave(transaction, failure)
+        raise
+    try:
+        transaction.__exit__(None, None, None)
+    except (peewee.PeeweeException, psycopg2.Error) as failure:
+        if _sqlstate(failure) is None:
+            raise CommitUnknown(value) from failure
+        raise
+    return value
+
+
+def _leave(transaction: Any, failure: BaseException) -> None:
+    try:
+        transaction.__exit__(type(failure), failure, failure.__traceback__)
+    except (peewee.PeeweeException, psycopg2.Error):
+        database.manual_close()  # the connection is gone, and the transaction with it
+
+
+def _reconnect() -> bool:
+    for _ in range(20):
+        try:
+            if not database.is_closed():
+                database.manual_close()
+            database.connect()
+        except (peewee.PeeweeException, psycopg2.Error, MaxConnectionsExceeded):
+            time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Says what a failure of the database means to the caller. Constraint violations pass through as they are."""
+    try:
+        yield
+    except MaxConnectionsExceeded as failure:
+        raise CoreError("OVERLOADED", retry_after_seconds=1) from failure
+    except (peewee.PeeweeException, psycopg2.Error) as failure:
+        state = _sqlstate(failure)
+        if state is not None and state.startswith(_PROGRAMMING_CLASSES):
+            raise
+        reason = "OVERLOADED" if state in _OVERLOADED else "DATABASE_UNAVAILABLE"
+        raise CoreError(reason, retry_after_seconds=1) from _driver_error(failure)
+
+
+def _driver_error(failure: BaseException) -> BaseException:
+    return getattr(failure, "orig", None) or failure
+
+
+def _sqlstate(failure: BaseException) -> str | None:
+    return getattr(_driver_error(failure), "pgcode", None)

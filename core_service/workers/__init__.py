@@ -1,0 +1,1 @@
+"""Loops around use cases, with no rules of their own."""

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,7 @@ DATABASE = "novapay"
 USER = "novapay"
 SOCKET_PORT = 5432
 """Only a part of the socket's name; nothing listens on TCP unless a port is asked for."""
+LONGEST_SOCKET_NAME = ".s.PGSQL.65535"
 
 MAX_SOCKET_PATH_BYTES = 107
 START_TIMEOUT_SECONDS = 120
@@ -107,7 +109,8 @@ class EmbeddedPostgres:
         """Address for psycopg2 and Peewee; known once the cluster exists."""
         password = quote(self._password_file.read_text().strip(), safe="")
         folder = quote(str(self._socket_folder), safe="")
-        return f"postgresql://{USER}:{password}@/{DATABASE}?host={folder}&port={SOCKET_PORT}"
+        port = self._port or SOCKET_PORT
+        return f"postgresql://{USER}:{password}@/{DATABASE}?host={folder}&port={port}"
 
     @property
     def is_owner(self) -> bool:
@@ -154,6 +157,9 @@ class EmbeddedPostgres:
                 self._server.send_signal(signal.SIGQUIT)
                 self._server.wait()
             self._server = None
+            if self._socket_folder.parent != self._home:
+                with suppress(OSError):  # not empty: somebody's file, or a server that hangs
+                    self._socket_folder.rmdir()
         if self._owner_lock is not None:
             self._owner_lock.close()
             self._owner_lock = None
@@ -437,7 +443,7 @@ def _can_enter(folder: Path, account: Account) -> bool:
 def _socket_folder(home: Path, account: Account | None) -> Path:
     """Folder of the socket: in the cluster's home, or a short one when the name gets too long."""
     folder = home / "run"
-    if len(os.fsencode(folder / f".s.PGSQL.{SOCKET_PORT}")) <= MAX_SOCKET_PATH_BYTES:
+    if len(os.fsencode(folder / LONGEST_SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES:
         return folder
     owner = account.uid if account else os.geteuid()
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]

@@ -117,6 +117,8 @@ def parse_url(url: str) -> Target:
         raise ValueError("has no usable port")
     if ":" in host:
         host = str(ipaddress.IPv6Address(host))
+        if "%" in host:
+            raise ValueError("must not name a network interface")
     elif len(host) > 253 or not _HOST_NAME.fullmatch(host):
         raise ValueError("host is not an ASCII host name (write others as xn--…)")
     target = parts.path or "/"
@@ -356,10 +358,10 @@ class _Client(ABC):
         connection: HTTPConnection | None = None
         try:
             connection = self._connection(target, deadline)
-            if connection.sock is None:
-                raise OSError("connection is gone")
-            connection.sock.deadline = deadline  # type: ignore[attr-defined]
-            connection.sock.settimeout(deadline.left())
+            sock = connection.sock
+            if not isinstance(sock, _TimedSocket | _TimedTlsSocket):
+                raise ConnectionError("connection is gone")
+            sock.deadline = deadline
             sent = True
             answer, reusable = self._exchange(connection, method, target, headers, body, deadline)
         except BaseException as problem:
@@ -445,20 +447,22 @@ class _Client(ABC):
         return self._take_idle(target) or self._open(target, deadline)
 
     def _open(self, target: Target, deadline: Deadline) -> HTTPConnection:
-        sock: socket.socket = self._connect(target, Deadline(min(deadline.left(), CONNECT_SECONDS)))
+        sock = self._connect(target, Deadline(min(deadline.left(), CONNECT_SECONDS)))
+        connection = HTTPConnection(target.host, target.port)
+        connection.auto_open = 0  # never connect by itself, past the vetting
+        connection.sock = sock
         if target.scheme == "https":
             try:
                 sock.settimeout(deadline.left())
-                sock = self._ssl_context.wrap_socket(sock, server_hostname=target.host.rstrip("."))
+                connection.sock = self._ssl_context.wrap_socket(
+                    sock, server_hostname=target.host.rstrip(".")
+                )
             except BaseException:
                 sock.close()
                 raise
-        connection = HTTPConnection(target.host, target.port)
-        connection.auto_open = 0
-        connection.sock = sock
         return connection
 
-    def _connect(self, target: Target, deadline: Deadline) -> socket.socket:
+    def _connect(self, target: Target, deadline: Deadline) -> _TimedSocket:
         literal = literal_address(target.host)
         if literal is not None:
             addresses: list[IPAddress] = [literal]

@@ -27,7 +27,9 @@ FIELDS: tuple[AccountField, ...] = (
     AccountField("privateKey", True, True, "商户 API 私钥", "Merchant API private key", "pem"),
     AccountField("apiV3Key", True, True, "APIv3 密钥", "APIv3 key"),
     AccountField("platformPublicKey", False, False, "微信支付公钥", "WeChat Pay public key", "pem"),
-    AccountField("platformPublicKeyId", False, False, "微信支付公钥 ID", "WeChat Pay public key id"),
+    AccountField(
+        "platformPublicKeyId", False, False, "微信支付公钥 ID", "WeChat Pay public key id"
+    ),
     AccountField(
         "platformCertificates", False, False, "微信支付平台证书", "Platform certificates", "pem"
     ),
@@ -85,7 +87,9 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> WxpayKeys:
         for name in ("platformPublicKeyId", "platformPublicKey"):
             checker.require(name, "platformPublicKey and platformPublicKeyId belong together")
     for text in _certificate_texts(config.get("platformCertificates"), checker):
-        found = checker.attempt("platformCertificates", lambda text=text: trusted_certificates(text))  # type: ignore[misc]
+        found = checker.attempt(
+            "platformCertificates", lambda text=text: trusted_certificates(text)
+        )  # type: ignore[misc]
         trusted.update(found or {})
     for serial, entry in trusted.items():
         if private_key and same_public_key(entry.key, private_key.public_key()):

@@ -97,7 +97,8 @@ class WxpayApi:
         self, keys: WxpayKeys, headers: Mapping[str, str], body: bytes, *, now: datetime
     ) -> None:
         """Verifies a message; an unknown certificate serial may be a new certificate, so the list is
-        fetched (at most once a minute) before refusing. Raises MessageRejected."""
+        fetched (at most once a minute) before refusing. Raises MessageRejected.
+        """
         try:
             check_message(keys, headers, body, now=now)
         except MessageRejected as rejection:
@@ -110,7 +111,8 @@ class WxpayApi:
 
     def refresh_platform_keys(self, keys: WxpayKeys, *, now: datetime) -> bool:
         """Fetches the platform certificates; False when the list could not be renewed, which changes
-        nothing. A caller that finds another one refreshing waits for it and shares the result."""
+        nothing. A caller that finds another one refreshing waits for it and shares the result.
+        """
         before = keys.platform.serials()
         if not keys.platform.refreshing.acquire(timeout=_REFRESH_SECONDS):
             return False
@@ -141,7 +143,8 @@ class WxpayApi:
         deadline: Deadline,
     ) -> Answer:
         """The verified answer. A signature probe is answered by repeating the call, once; the repeat
-        carries the same numbers and cannot act twice."""
+        carries the same numbers and cannot act twice.
+        """
         try:
             try:
                 self.verify(keys, answer.headers, answer.body, now=now)
@@ -198,7 +201,8 @@ class WxpayApi:
 
 def accept_certificates(keys: WxpayKeys, answer: Answer, *, now: datetime) -> None:
     """Takes over the certificates of a genuine answer of `GET /v3/certificates`, old ones stay as long as
-    they are valid. Raises MessageRejected and changes nothing otherwise."""
+    they are valid. Raises MessageRejected and changes nothing otherwise.
+    """
     if answer.status == 404:
         # How a merchant with a public key is told that there are no certificates: nothing to ask for soon.
         keys.platform.add({}, now)

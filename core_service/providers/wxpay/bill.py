@@ -14,7 +14,8 @@ _SUMMARY = "总交易单数"
 
 def read_bill(packed: bytes, *, sha1: str) -> Bill:
     """`sha1` is the `hash_value` of the bill's announcement; it covers the unpacked file, which itself is not
-    signed. Raises BillUnreadable, also when the totals at the end contradict the rows."""
+    signed. Raises BillUnreadable, also when the totals at the end contradict the rows.
+    """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as opened:
             content = opened.read(_UNPACKED_LIMIT + 1)

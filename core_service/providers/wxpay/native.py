@@ -111,7 +111,8 @@ class WxpayNative:
         timeout_seconds: float,
     ) -> Checkout:
         """Repeating it with the same request gives another code for the same order; `code_url` lives two
-        hours, the order until `expire_at`."""
+        hours, the order until `expire_at`.
+        """
         keys = keys_of(account)
         description = limited_text(request.subject, _DESCRIPTION_LIMIT) or request.order_id
         business = {

@@ -157,4 +157,3 @@ def _read_certificate(api_v3_key: bytes, entry: Any) -> tuple[str, TrustedKey]:
     if not isinstance(serial, str) or serial not in found:
         raise MessageRejected("cert_serial_mismatch")
     return serial, found[serial]
-

@@ -12,8 +12,8 @@ import pytest
 
 from core_service.outbound_http import Answer, ProviderClient
 from core_service.providers import registry
-from core_service.providers.alipay import certificates as alipay_certificates
 from core_service.providers.alipay import bill as alipay_bill
+from core_service.providers.alipay import certificates as alipay_certificates
 from core_service.providers.alipay.account import keys_of as alipay_keys
 from core_service.providers.alipay.gateway import AnswerRejected, open_answer
 from core_service.providers.alipay.page import AlipayPage
@@ -43,7 +43,13 @@ from core_service.providers.wxpay.account import keys_of as wxpay_keys
 from core_service.providers.wxpay.api import accept_certificates
 from core_service.providers.wxpay.native import WxpayNative
 from core_service.providers.wxpay.platform_keys import MessageRejected, decrypt
-from core_service.providers.wxpay.signing import authorization, check_message, request_text as wxpay_request_text
+from core_service.providers.wxpay.signing import (
+    authorization,
+    check_message,
+)
+from core_service.providers.wxpay.signing import (
+    request_text as wxpay_request_text,
+)
 from tests.core_service.providers.canned_server import CannedAnswer, canned_server
 from tests.core_service.providers.judgement import Judgement, judge
 from tests.core_service.providers.vectors import (

@@ -136,7 +136,7 @@ def by_account(account_id: str) -> MerchantSnapshot | None:
 
 
 def forget(merchant_id: str) -> None:
-    """Make the next look read the merchant again; its parsed provider keys are kept until then."""
+    """Drop a merchant with its parsed provider keys; the next look reads it again."""
     with _lock:
         snapshot = _snapshots.pop(merchant_id, None)
         if snapshot is not None:
@@ -244,7 +244,7 @@ def _account(row: Row, opener: _Opener, older: Account | None) -> Account:
         id=row["id"],
         merchant_id=row["merchant_id"],
         channel_code=row["channel_code"],
-        config=MappingProxyType(opened["config"]),
+        config=opened["config"],
         callback_url=_callback_url(opener, row["channel_code"], row["id"], token),
     )
     if older is not None and older.provider_account == provider_account:

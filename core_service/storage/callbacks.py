@@ -204,13 +204,14 @@ def record_attempt(claimed: ClaimedDelivery, finished: FinishedAttempt) -> bool:
 
 
 def give_back(claimed: ClaimedDelivery) -> bool:
-    """Ends an attempt that was not begun: lost, and due again at once."""
+    """Ends an attempt that was not begun: lost, and due again in a second."""
     closed = execute(
         """
         WITH mine AS (
             UPDATE deliveries
             SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE 'PENDING' END,
-                lost_count = lost_count + 1, lease_until = NULL, updated_at = now()
+                due_at = now() + interval '1 second', lost_count = lost_count + 1, lease_until = NULL,
+                updated_at = now()
             WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s AND lease_until IS NOT NULL
             RETURNING merchant_id, id, token
         )
@@ -247,6 +248,18 @@ def close_dead_resends(*, limit: int) -> int:
         """,
         {"limit": limit},
     )
+
+
+def is_recorded(claimed: ClaimedDelivery) -> bool:
+    """Whether the end of this claim's attempt has been recorded."""
+    row = fetch_one(
+        """
+        SELECT 1 FROM delivery_attempts
+        WHERE merchant_id = %s AND delivery_id = %s AND number = %s AND outcome <> 'lost'
+        """,
+        (claimed.merchant_id, claimed.id, claimed.attempt_number),
+    )
+    return row is not None
 
 
 def find_id(merchant_id: str, subject_id: str, resulting_status: str) -> str | None:

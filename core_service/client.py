@@ -1,0 +1,240 @@
+"""How others call the core: asyncio channels for the edge, one for internal services, the errors.
+
+Needs nothing of the core but `errors` and `metadata`.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from core_service import metadata
+from core_service.errors import REASONS, CoreError, FieldViolation
+
+Response = TypeVar("Response", bound=Message)
+Metadata = Sequence[tuple[str, str | bytes]]
+
+STATUS_DETAILS = "grpc-status-details-bin"
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_metadata_size", metadata.MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", metadata.MAX_METADATA_BYTES),
+    # A core that comes back is found at once; connecting to a black hole ends after a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A peer that stopped answering without closing is noticed within two seconds.
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 800),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Channels with equal options share one connection otherwise.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+_NEVER_LEFT = ("failed to connect to all addresses", "Server shutting down")
+"""Texts of gRPC itself for calls that no handler saw."""
+
+_REASON_BY_CODE = {
+    grpc.StatusCode.UNAVAILABLE: "OVERLOADED",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "OVERLOADED",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "OVERLOADED",
+    grpc.StatusCode.UNAUTHENTICATED: "UNAUTHENTICATED",
+    grpc.StatusCode.PERMISSION_DENIED: "PERMISSION_DENIED",
+}
+"""What a failure without details of ours means: it comes from gRPC and not from the core."""
+
+
+@dataclass(frozen=True)
+class ClientTls:
+    """PEM bytes. Without a certificate of its own the caller is not known to the core by TLS."""
+
+    server_ca: bytes
+    certificate: bytes | None = None
+    private_key: bytes | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.server_ca, self.private_key, self.certificate)
+
+
+class EdgeChannels:
+    """Several channels to the core, used in turn: one connection is served by one core process.
+
+    To be made inside the running event loop, after any fork, and closed there.
+    """
+
+    def __init__(self, address: str, *, count: int, tls: ClientTls | None = None) -> None:
+        self._channels = [_aio_channel(address, tls) for _ in range(count)]
+        self._turn = itertools.cycle(range(count))
+        self._calls: dict[tuple[int, str], Any] = {}
+
+    async def call(
+        self,
+        path: str,
+        request: Message,
+        response_type: type[Response],
+        *,
+        client_address: str,
+        call_metadata: Metadata,
+        timeout_seconds: float,
+    ) -> tuple[Response, Metadata]:
+        """The answer and its trailing metadata. Raises grpc.aio.AioRpcError; see `core_error_from`.
+
+        `client_address` always goes along: it says that the call is made for somebody else, so that
+        the core never takes it for the edge's own. A call that provably reached no handler is sent
+        once more on the next channel.
+        """
+        outgoing = (*call_metadata, (metadata.CLIENT_ADDRESS, client_address))
+        ends_at = time.monotonic() + timeout_seconds
+        try:
+            return await self._send(path, request, response_type, outgoing, timeout_seconds)
+        except grpc.aio.AioRpcError as failure:
+            if not never_left(failure):
+                raise
+        return await self._send(
+            path, request, response_type, outgoing, max(0.0, ends_at - time.monotonic())
+        )
+
+    async def close(self, grace_seconds: float = 0) -> None:
+        """Lets running calls end for `grace_seconds`."""
+        for channel in self._channels:
+            await channel.close(grace_seconds)
+
+    async def _send(
+        self,
+        path: str,
+        request: Message,
+        response_type: type[Response],
+        outgoing: Metadata,
+        timeout_seconds: float,
+    ) -> tuple[Response, Metadata]:
+        running = self._multicallable(next(self._turn), path, response_type)(
+            request, timeout=timeout_seconds, metadata=grpc.aio.Metadata(*outgoing)
+        )
+        response: Response = await running
+        return response, tuple(await running.trailing_metadata() or ())
+
+    def _multicallable(self, index: int, path: str, response_type: type[Response]) -> Any:
+        call = self._calls.get((index, path))
+        if call is None:
+            call = self._channels[index].unary_unary(
+                path,
+                request_serializer=_serialize,
+                response_deserializer=response_type.FromString,
+            )
+            self._calls[index, path] = call
+        return call
+
+
+def service_channel(address: str, token: str, *, tls: ClientTls | None = None) -> grpc.Channel:
+    """A channel for an internal service, to be used with the generated stubs.
+
+    Every call carries the service token.
+    """
+    if tls is None:
+        channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    else:
+        channel = grpc.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+    return grpc.intercept_channel(channel, _AsService(token))
+
+
+def core_error_from(failure: grpc.RpcError) -> CoreError:
+    """What a failed call means.
+
+    A failure of gRPC itself (no core, no time) is OVERLOADED, and INTERNAL at worst.
+    """
+    trailing: Any = failure.trailing_metadata() or ()
+    for key, value in trailing:
+        if key == STATUS_DETAILS:
+            try:
+                return core_error_of(status_pb2.Status.FromString(value))
+            except DecodeError:
+                break
+    reason = _REASON_BY_CODE.get(failure.code(), "INTERNAL")
+    return CoreError(reason, retry_after_seconds=1 if reason == "OVERLOADED" else None)
+
+
+def core_error_of(status: status_pb2.Status) -> CoreError:
+    """The error that `rpc/error_details.status_of` packed.
+
+    A reason that this version does not know is INTERNAL.
+    """
+    reason, details, retry_after_seconds = "INTERNAL", None, None
+    violations: tuple[FieldViolation, ...] = ()
+    for packed in status.details:
+        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        if packed.Unpack(info):
+            reason = info.reason if info.reason in REASONS else "INTERNAL"
+            details = json.loads(info.metadata["details"]) if "details" in info.metadata else None
+        elif packed.Unpack(bad_request):
+            violations = tuple(
+                FieldViolation(item.field, item.description)
+                for item in bad_request.field_violations
+            )
+        elif packed.Unpack(retry):
+            retry_after_seconds = retry.retry_delay.seconds
+    return CoreError(
+        reason,
+        status.message or None,
+        details=details,
+        violations=violations,
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def never_left(failure: grpc.RpcError) -> bool:
+    """Whether no handler can have seen the call, so that sending it again is no repetition."""
+    details = failure.details() or ""
+    return failure.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NEVER_LEFT)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _aio_channel(address: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+
+
+class _AsService(grpc.UnaryUnaryClientInterceptor):
+    """Adds the service token."""
+
+    def __init__(self, token: str) -> None:
+        self._entry = (metadata.SERVICE_TOKEN, f"Bearer {token}")
+
+    def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, Any], Any],
+        client_call_details: grpc.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        sent: Iterable[tuple[str, str | bytes]] = client_call_details.metadata or ()
+        details = _CallDetails(
+            client_call_details.method,
+            client_call_details.timeout,
+            (*sent, self._entry),
+            client_call_details.credentials,
+            client_call_details.wait_for_ready,
+            client_call_details.compression,
+        )
+        return continuation(details, request)
+
+
+@dataclass(frozen=True)
+class _CallDetails(grpc.ClientCallDetails):
+    method: str
+    timeout: float | None
+    metadata: tuple[tuple[str, str | bytes], ...] | None
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: Any

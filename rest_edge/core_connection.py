@@ -1,0 +1,95 @@
+"""The edge's connection to the core: made when the worker starts (after the fork), closed when it stops."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from core_service.client import EdgeChannels, Metadata, core_error_from
+from core_service.errors import CoreError
+from core_service.schema import Method, methods
+from rest_edge.middleware import EdgeRequest
+from rest_edge.settings import Settings
+
+CALL_TIMEOUT_SECONDS = 10.0
+"""Deadline of a call; the core takes its own share off it."""
+
+SHUTDOWN_GRACE_SECONDS = 1.0
+
+
+class CallFailed(Exception):
+    """The core refused or could not be reached; `trailing` is the metadata that came with that."""
+
+    def __init__(self, error: CoreError, trailing: Mapping[str, str]) -> None:
+        self.error = error
+        self.trailing = trailing
+        super().__init__(str(error))
+
+
+class CoreConnection:
+    """Channels to the core. Falcon middleware only for its lifespan hooks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._channels: EdgeChannels | None = None
+
+    async def process_startup(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+        """ASGI lifespan: open the channels."""
+        self._channels = EdgeChannels(self._settings.core_address, count=self._settings.channels)
+
+    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+        """ASGI lifespan: let calls end and close."""
+        if self._channels is not None:
+            await self._channels.close(SHUTDOWN_GRACE_SECONDS)
+
+    async def call(
+        self,
+        path: str,
+        message: Message,
+        response_type: type[Message],
+        request: EdgeRequest,
+        metadata: Metadata = (),
+        *,
+        timeout_seconds: float = CALL_TIMEOUT_SECONDS,
+    ) -> tuple[Any, Mapping[str, str]]:
+        """The answer and its textual trailing metadata. Raises CallFailed."""
+        assert self._channels is not None, "the application has not been started"
+        try:
+            answer, trailing = await self._channels.call(
+                path,
+                message,
+                response_type,
+                client_address=request.client_address,
+                call_metadata=(*request.call_metadata(), *metadata),
+                timeout_seconds=timeout_seconds,
+            )
+        except grpc.aio.AioRpcError as failure:
+            raise CallFailed(core_error_from(failure), _text(failure.trailing_metadata())) from None
+        return answer, _text(trailing)
+
+    async def ask(
+        self, method: Method, message: Message, request: EdgeRequest, metadata: Metadata = ()
+    ) -> Any:
+        """The answer of an RPC of ours. Raises CoreError."""
+        try:
+            answer, _ = await self.call(
+                method.path, message, method.response_type, request, metadata
+            )
+        except CallFailed as failure:
+            raise failure.error from None
+        return answer
+
+
+def method_named(name: str) -> Method:
+    """The RPC `Service.Name`, such as `PaymentService.GetCheckout`."""
+    return _METHODS[name]
+
+
+_METHODS = {
+    f"{method.service_full_name.rpartition('.')[2]}.{method.name}": method for method in methods()
+}
+
+
+def _text(metadata: Any) -> dict[str, str]:
+    return {key: value for key, value in metadata or () if isinstance(value, str)}

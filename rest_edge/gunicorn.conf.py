@@ -1,0 +1,41 @@
+"""gunicorn's configuration for the edge: `gunicorn -c rest_edge/gunicorn.conf.py`."""
+
+from rest_edge.settings import load_settings
+
+_settings = load_settings()
+
+wsgi_app = "rest_edge.app:get_app()"
+worker_class = "rest_edge.gunicorn_worker.EdgeWorker"
+bind = _settings.http_bind
+workers = _settings.edge_processes
+
+# The parser in Python: the C one of this series framed some bodies as empty.
+http_parser = "python"
+asgi_loop = "uvloop"
+asgi_lifespan = "on"
+control_socket_disable = True
+
+# 414 and 431. The sum bounds what one connection can make us keep.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+
+keepalive = 5
+graceful_timeout = 15
+timeout = 30
+
+# The edge reads X-Forwarded-For itself, from its own list of proxies; names with underscores are dropped.
+forwarded_allow_ips = ""
+header_map = "drop"
+
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "rest_edge.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+    },
+}

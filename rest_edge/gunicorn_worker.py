@@ -1,0 +1,107 @@
+"""gunicorn's asgi worker, with the refusals of the server itself in the shape of the contract.
+
+gunicorn answers bad framing, long request lines and too many headers before any application sees them, as plain text,
+and waits for ever for the end of a header block. `EdgeProtocol` changes these two things and what happens when a client
+half-closes in the middle of a body; everything else is gunicorn's.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
+
+from rest_edge.errors import EdgeRefusal, error_body
+from rest_edge.logs import access_log
+from rest_edge.middleware import new_request_id
+
+HEADER_TIMEOUT_SECONDS = 10.0
+
+_REASONS = {
+    400: "The request is not well-formed HTTP.",
+    414: "The request line is too long.",
+    431: "The header fields are too long or too many.",
+    500: "Something went wrong here; quote the request id.",
+    501: "The transfer coding is not supported.",
+}
+
+_PHRASES = {
+    400: "Bad Request",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+}
+
+
+class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
+    """One connection."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock for the first header block; later ones fall under the keep-alive timer."""
+        super().connection_made(transport)
+        self._header_timer = self.worker.loop.call_later(HEADER_TIMEOUT_SECONDS, self._give_up_on_headers)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_header_timer()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        """A client that stops sending inside a body gets a 400; one that waits for its answer gets that."""
+        receiver = self._body_receiver
+        if receiver is not None and not receiver._complete:
+            self._send_error_response(400, "")
+            self._close_transport()
+            return False
+        return self._current_request is not None
+
+    def _on_headers_complete(self) -> Any:
+        self._stop_header_timer()
+        return super()._on_headers_complete()
+
+    def _is_websocket_upgrade(self, request: Any) -> bool:
+        return False
+
+    def _send_error_response(
+        self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """JSON instead of gunicorn's text, which can quote the request."""
+        request_id = new_request_id()
+        code = "INTERNAL" if status >= 500 and status != 501 else "INVALID_REQUEST"
+        reason = _REASONS.get(status, _REASONS[400])
+        details = [{"field": "request", "reason": reason}] if code == "INVALID_REQUEST" else None
+        _, body = error_body(EdgeRefusal(status, code, reason, details), request_id)
+        head = (
+            f"HTTP/1.1 {status} {_PHRASES.get(status, 'Error')}\r\n"
+            "content-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n"
+            "x-content-type-options: nosniff\r\n"
+            "cache-control: no-store\r\n"
+            f"x-request-id: {request_id}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self._safe_write(head.encode("latin-1") + body)
+        access_log.info("refused by the server", status=status, request_id=request_id)
+
+    def _give_up_on_headers(self) -> None:
+        self._close_transport()
+        if self._request_ready is not None:
+            self._request_ready.set()
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+
+class EdgeWorker(gasgi.ASGIWorker):  # type: ignore[misc]
+    """gunicorn has no setting for the protocol class: its module looks the name up when it starts to listen."""
+
+    def init_process(self) -> None:
+        """In the worker process, before it listens."""
+        gasgi.ASGIProtocol = EdgeProtocol
+        super().init_process()

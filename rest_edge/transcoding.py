@@ -1,0 +1,193 @@
+"""HTTP routes made from the `google.api.http` annotations; one pipeline for every route that is an RPC.
+
+A request becomes exactly one call. What the body lacks or has in the wrong type is not answered here: it travels as a
+serialized `google.rpc.BadRequest` in the metadata and the core answers it after authentication, so that the order of
+checks of the contract holds. The only things a merchant is told before authentication are that the body is no JSON
+object and that it names no merchant.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import falcon.asgi
+from google.protobuf.descriptor import FieldDescriptor
+from google.rpc import error_details_pb2
+
+from core_service import metadata as metadata_names
+from core_service.errors import CoreError
+from core_service.schema import Method, Route, methods
+
+from rest_edge.authentication import (
+    Metadata,
+    idempotency_key,
+    session_metadata,
+    signature_metadata,
+)
+from rest_edge.console_session import ConsoleGuard
+from rest_edge.core_connection import CallFailed, CoreConnection
+from rest_edge.errors import invalid_field
+from rest_edge.json_codec import Violations, decoder_for, encoder_for
+from rest_edge.middleware import REQUEST_KEY, EdgeRequest
+from rest_edge.strict_json import InvalidJson, JsonNumber, load_object
+
+Responder = Callable[..., Any]
+
+_FORBIDDEN_CHARACTERS = "has a character that is not allowed"
+
+
+def add_rpc_routes(app: falcon.asgi.App[Any, Any], core: CoreConnection, guard: ConsoleGuard) -> None:
+    """Add every annotated route to the application."""
+    responders: dict[str, dict[str, Responder]] = defaultdict(dict)
+    for method in methods():
+        if not method.routes:
+            continue
+        for route in method.routes:
+            responders[route.template][route.verb] = RpcRoute(method, route, core, guard).respond
+    for template, by_verb in responders.items():
+        app.add_route(template, resource_for(by_verb))
+
+
+def resource_for(responders: dict[str, Responder]) -> object:
+    """A Falcon resource with these responders by verb."""
+    return type("Resource", (), {f"on_{verb.lower()}": staticmethod(call) for verb, call in responders.items()})()
+
+
+class RpcRoute:
+    """One verb and path that is answered by one RPC."""
+
+    def __init__(self, method: Method, route: Route, core: CoreConnection, guard: ConsoleGuard) -> None:
+        self._method = method
+        self._template = route.template
+        self._core = core
+        self._guard = guard
+        principals = {principal.value for principal in method.principals}
+        self._is_merchant = "MERCHANT" in principals
+        self._is_operator = "OPERATOR" in principals
+        self._is_change = route.verb not in ("GET", "HEAD")
+        self._takes_body = bool(route.body)
+        self._takes_key = bool(method.idempotency_operation)
+        self._status = falcon.code_to_http_status(method.success_status)
+        descriptor = method.request_type.DESCRIPTOR
+        self._decoder = decoder_for(descriptor)
+        self._path_names = frozenset(re.findall(r"{(\w+)}", route.template))
+        self._path_json_names = {name: descriptor.fields_by_name[name].json_name for name in self._path_names}
+        # Query parameters may have either name: the contract has merchantCode, but also page_size.
+        self._query_names = {
+            name: field.json_name for field in descriptor.fields for name in (field.name, field.json_name)
+        }
+        self._query_kinds = {
+            name: field.type for field in descriptor.fields for name in (field.name, field.json_name)
+        }
+        response = method.response_type.DESCRIPTOR
+        self._response_field = route.response_body
+        self._encode = encoder_for(
+            response.fields_by_name[route.response_body].message_type if route.response_body else response
+        )
+
+    async def respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **path_values: str) -> None:
+        """Falcon responder."""
+        request: EdgeRequest = req.scope[REQUEST_KEY]
+        request.route = self._template
+        violations = Violations()
+        call_metadata: Metadata = []
+        if self._is_operator:
+            token = self._guard.session_token(req)
+            if self._is_change:
+                self._guard.check_change(req, request, token)
+            call_metadata += session_metadata(token)
+        values = self._values(req, request, violations)
+        if self._is_merchant:
+            _require_merchant_code(values)
+            call_metadata += signature_metadata(request)
+        message = self._message(values, path_values, violations)
+        if violations.items:
+            call_metadata.append((metadata_names.FIELD_VIOLATIONS, _packed(violations)))
+        if self._takes_key:
+            _pass_idempotency_key(request, resp, call_metadata)
+        try:
+            answer, trailing = await self._core.call(
+                self._method.path, message, self._method.response_type, request, call_metadata
+            )
+        except CallFailed as failure:
+            _show_idempotency_status(resp, failure.trailing)
+            raise failure.error from None
+        _show_idempotency_status(resp, trailing)
+        if self._response_field:
+            answer = getattr(answer, self._response_field)
+        resp.status = self._status
+        resp.content_type = "application/json"
+        resp.data = self._encode(answer).encode()
+
+    def _values(self, req: falcon.asgi.Request, request: EdgeRequest, violations: Violations) -> dict[str, Any]:
+        """The JSON object of the body, or the query parameters by JSON name."""
+        if not self._takes_body:
+            return {
+                self._query_names[name]: self._query_value(name, value)
+                for name, value in req.params.items()
+                if name in self._query_names
+            }
+        if not request.body and self._is_operator:
+            return {}
+        try:
+            document = load_object(request.body)
+        except InvalidJson:
+            raise CoreError("INVALID_JSON") from None
+        for path in document.forbidden.values():
+            violations.add(path, _FORBIDDEN_CHARACTERS)
+        return document.value
+
+    def _query_value(self, name: str, value: Any) -> Any:
+        """A query parameter as the JSON value that its field takes; repeated ones stay a list and are refused."""
+        if not isinstance(value, str):
+            return value
+        if self._query_kinds.get(name) == FieldDescriptor.TYPE_BOOL:
+            return {"true": True, "false": False}.get(value, value)
+        if self._query_kinds.get(name) in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64):
+            return JsonNumber(value)
+        return value
+
+    def _message(self, values: dict[str, Any], path_values: dict[str, str], violations: Violations) -> Any:
+        message = self._method.request_type()
+        self._decoder.fill(message, values, violations, except_names=self._path_names)
+        for name, value in path_values.items():
+            setattr(message, name, value)
+            json_name = self._path_json_names[name]
+            in_body = values.get(json_name)
+            if in_body in (None, "", value) and not isinstance(in_body, JsonNumber):
+                continue
+            is_text = isinstance(in_body, str) and not isinstance(in_body, JsonNumber)
+            violations.add(json_name, "must be the one in the path" if is_text else "must be a string")
+        return message
+
+
+def _require_merchant_code(values: dict[str, Any]) -> None:
+    code = values.get("merchantCode")
+    if not isinstance(code, str) or isinstance(code, JsonNumber) or not code:
+        raise invalid_field("merchantCode", "is required and must be a string")
+
+
+def _packed(violations: Violations) -> bytes:
+    packed = error_details_pb2.BadRequest()
+    for field, reason in violations.items:
+        packed.field_violations.add(field=field, description=reason)
+    return packed.SerializeToString()
+
+
+_VISIBLE = re.compile(rb"[\x21-\x7e]{1,255}")
+
+
+def _pass_idempotency_key(request: EdgeRequest, resp: falcon.asgi.Response, call_metadata: Metadata) -> None:
+    key = idempotency_key(request)
+    if key is None:
+        return
+    call_metadata.append((metadata_names.IDEMPOTENCY_KEY, key))
+    if _VISIBLE.fullmatch(key):
+        resp.set_header("idempotency-key", key.decode("ascii"))
+
+
+def _show_idempotency_status(resp: falcon.asgi.Response, trailing: Any) -> None:
+    status = trailing.get(metadata_names.IDEMPOTENCY_STATUS)
+    if status:
+        resp.set_header("x-novapay-idempotency-status", status)

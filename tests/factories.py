@@ -1,8 +1,8 @@
-"""Rows that make sense by default, written with plain SQL: the ground for tests of everything above storage.
+"""Rows that make sense by default, written with plain SQL: the ground for other tests.
 
-Every function uses the connection of the running test (`connection_scope()` or a transaction) and makes rows that
-belong together: an order without a merchant makes one. Secrets are sealed with TEST_BOX; give the code under test the
-same box.
+Every function uses the connection of the running test (`connection_scope()` or a transaction) and
+makes rows that belong together: an order without a merchant makes one. Secrets are sealed with
+TEST_BOX; give the code under test the same box.
 """
 
 import json
@@ -80,7 +80,7 @@ def make_account(
     box: SecretBox = TEST_BOX,
     **columns: Any,
 ) -> str:
-    """A channel account of the merchant; returns its id. The configuration is empty unless given."""
+    """A channel account of the merchant, with an empty configuration; returns its id."""
     account_id = new_id("acc")
     clear = {
         "config": config or {},
@@ -171,7 +171,8 @@ def make_refund(
     _insert("refunds", values)
     execute(
         """
-        UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen + %s, refunded_fen = refunded_fen + %s
+        UPDATE payment_orders
+        SET refund_reserved_fen = refund_reserved_fen + %s, refunded_fen = refunded_fen + %s
         WHERE merchant_id = %s AND id = %s
         """,
         (

@@ -1,12 +1,14 @@
 """One attempt to tell a merchant something: claim, send, record.
 
-The three steps are never in one transaction: the claim commits a lease and an open attempt row; sending holds neither a
-transaction nor a connection; the record is guarded by the claim's token. A worker that dies in between loses its lease,
-and the delivery is claimed again: at least once, the same body and id each time.
+The three steps are never in one transaction: the claim commits a lease and an open attempt row;
+sending holds neither a transaction nor a connection; the record is guarded by the claim's token. A
+worker that dies in between loses its lease, and the delivery is claimed again: at least once, the
+same body and id each time.
 
-The merchant's secret and address are read anew for each attempt. When callbacks have been switched off since the event,
-or there is no address any more, the attempt fails without a request and is tried again like any other: switched on
-again within the three days, everything is still told; afterwards the delivery is FAILED and can be sent by hand.
+The merchant's secret and address are read anew for each attempt. When callbacks have been switched
+off since the event, or there is no address any more, the attempt fails without a request and is
+tried again like any other: switched on again within the three days, everything is still told;
+afterwards the delivery is FAILED and can be sent by hand.
 """
 
 import json
@@ -32,9 +34,11 @@ from core_service.storage.database import connection_scope, transact
 IN_FLIGHT_PER_MERCHANT = 8
 KEPT_ANSWER_BYTES = 4096
 LEASE_MARGIN_SECONDS = 15.0
-"""What a lease lasts beyond the time limit of the request: reading before it, recording after it."""
+"""What a lease lasts beyond the time limit of the request: reading before it, recording after it.
+"""
 RECORD_MARGIN_SECONDS = 5.0
-"""What must be left of a lease after the longest possible request, else the request is not begun."""
+"""What must be left of a lease after the longest possible request, else the request is not begun.
+"""
 RECORD_PAUSE_SECONDS = 0.5
 """Between two tries to record while the database is away."""
 
@@ -43,14 +47,14 @@ _client: CallbackClient | None = None
 
 
 def configure(allowed_networks: Sequence[IPNetwork]) -> None:
-    """Makes the client; `allowed_networks`: addresses that may be called although not public."""
+    """Makes the client; `allowed_networks` may be called although they are not public."""
     global _client  # noqa: PLW0603 (wired once at start)
     _client = CallbackClient(allowed_networks)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A claimed delivery on its way: how long it may take, and until when (monotonic) it is ours."""
+    """A claimed delivery on its way: how long it may take, until when (monotonic) it is ours."""
 
     claimed: ClaimedDelivery
     timeout_seconds: float

@@ -1,4 +1,4 @@
-"""Merchant callbacks: who is told, queueing the news, and sending it at once when an operator asks."""
+"""Merchant callbacks: queued with the event, and sent at once when an operator asks."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,11 +29,11 @@ def enqueue_order_update(
 ) -> None:
     """Queues the news of an order's terminal status; called in the transaction that writes it.
 
-    Nothing happens when callbacks are not wanted, the order has not ended, or the status is queued.
+    Nothing happens when callbacks are not wanted, the order has not ended, or it is queued already.
     """
     if order.status in callback.TERMINAL_ORDER_STATUSES and callback_wanted(order, merchant):
         body = callback.order_body(order, merchant.facts.code)
-        _enqueue(order, None, callback.ORDER_UPDATED, order.status, body, now)
+        _enqueue(order, None, (callback.ORDER_UPDATED, order.status, body), now=now)
 
 
 def enqueue_refund_update(
@@ -43,12 +43,12 @@ def enqueue_refund_update(
     wanted = _address(order.callback_url, merchant, callback.REFUND_UPDATED) is not None
     if refund.status in callback.TERMINAL_REFUND_STATUSES and wanted:
         body = callback.refund_body(refund, order, merchant.facts.code)
-        _enqueue(order, refund.id, callback.REFUND_UPDATED, refund.status, body, now)
+        _enqueue(order, refund.id, (callback.REFUND_UPDATED, refund.status, body), now=now)
 
 
 @dataclass(frozen=True)
 class RetryOutcome:
-    """Answer to an operator who wants a callback sent now; skipped: nothing was sent, see reason."""
+    """Answer to an operator who wants a callback sent now; skipped: nothing was sent."""
 
     delivered: bool
     skipped: bool
@@ -92,13 +92,9 @@ def retry_now(call: Call, order_id: str) -> RetryOutcome:
 
 
 def _enqueue(
-    order: PaymentOrderRow,
-    refund_id: str | None,
-    event: str,
-    resulting_status: str,
-    body: bytes,
-    now: datetime,
+    order: PaymentOrderRow, refund_id: str | None, news: tuple[str, str, bytes], *, now: datetime
 ) -> None:
+    event, resulting_status, body = news
     delivery = deliveries.NewDelivery(
         merchant_id=order.merchant_id,
         id=new_id("dlv"),
@@ -118,7 +114,7 @@ def _address(order_callback_url: str | None, merchant: MerchantSnapshot, event: 
 def _claim_update_of(
     order: PaymentOrderRow, merchant: MerchantSnapshot, lease_seconds: float
 ) -> ClaimedDelivery | None:
-    """Claims the delivery of the order's status; makes it if callbacks were not wanted back then."""
+    """Claims the delivery of the order's status; makes it if callbacks were off back then."""
     enqueue_order_update(order, merchant, now=datetime.now(UTC))
     delivery_id = deliveries.find_id(order.merchant_id, order.id, order.status)
     assert delivery_id is not None

@@ -1,6 +1,7 @@
 """Deleting rows that nobody needs any more, a bounded batch at a time.
 
-Each statement skips rows that are locked, so that several workers may purge at once without waiting for each other.
+Each statement skips rows that are locked, so that several workers may purge at once without waiting
+for each other.
 """
 
 from core_service.storage.database import execute
@@ -20,12 +21,13 @@ def delete_expired_nonces() -> int:
 
 
 def delete_old_idempotency_keys(*, retention_days: int) -> int:
-    """Answers past their retention, and runs that crashed before it; never one that is still running."""
+    """Answers and crashed runs past their retention; never one that is still running."""
     return execute(
         """
         DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM idempotency_keys
-            WHERE created_at < now() - %s * interval '1 day' AND (outcome IS NOT NULL OR lease_until < now())
+            WHERE created_at < now() - %s * interval '1 day'
+              AND (outcome IS NOT NULL OR lease_until < now())
             LIMIT %s FOR UPDATE SKIP LOCKED))
         """,
         (retention_days, BATCH),
@@ -37,7 +39,8 @@ def delete_ended_sessions() -> int:
     return execute(
         """
         DELETE FROM operator_sessions WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM operator_sessions WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED))
+            SELECT ctid FROM operator_sessions
+            WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED))
         """,
         (BATCH,),
     )
@@ -48,7 +51,8 @@ def delete_old_sign_in_failures() -> int:
     return execute(
         """
         DELETE FROM sign_in_failures WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM sign_in_failures WHERE window_ends_at < now() LIMIT %s FOR UPDATE SKIP LOCKED))
+            SELECT ctid FROM sign_in_failures
+            WHERE window_ends_at < now() LIMIT %s FOR UPDATE SKIP LOCKED))
         """,
         (BATCH,),
     )

@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CallbackDelivery:
-    """Claims as many due deliveries as it has threads free, so that a claim is sent without delay."""
+    """Claims as many due deliveries as it has threads free, so that each is sent at once."""
 
     name = "callback_delivery"
 
@@ -62,7 +62,7 @@ class CallbackDelivery:
                 callback_attempts.give_back(attempt)
             else:
                 callback_attempts.send(attempt)
-        except Exception:
+        except Exception:  # noqa: BLE001 (logged; a thread must give its place back)
             # Its lease ends by itself, and then it is tried again.
             _log.exception("callback_attempt_failed", delivery_id=attempt.claimed.id)
         finally:

@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """Does one batch when called and returns how many rows it handled; a full batch is repeated at once."""
+    """Does one batch when called and returns how many rows; a full batch is repeated at once."""
 
     name: str
     every_seconds: float

@@ -1,4 +1,4 @@
-"""Asks providers about orders and refunds that are due for a question, and ends orders past their time."""
+"""Asks providers about orders and refunds that are due, and ends orders past their time."""
 
 import threading
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """Runs loops until the process is told to stop.
 
-A loop is asked for one round after another. A round that found work is followed by the next at once, an empty one by a
-pause that doubles up to a second; pauses jitter, so that several processes do not look at the same moment. Whatever
-goes wrong in a round is logged and survived: a database that is away is simply asked again.
+A loop is asked for one round after another. A round that found work is followed by the next at
+once, an empty one by a pause that doubles up to a second; pauses jitter, so that several processes
+do not look at the same moment. Whatever goes wrong in a round is logged and survived: a database
+that is away is simply asked again.
 """
 
 import random
@@ -83,7 +84,7 @@ def run_loop(loop: Loop, stop: threading.Event) -> None:
             pause = SHORTEST_PAUSE_SECONDS
             continue
         # The loop's own event: set by finished work and by the end.
-        loop.wake.wait(pause * random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER))
+        loop.wake.wait(pause * _jitter())
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
     loop.drain()
 
@@ -96,6 +97,10 @@ def _round(loop: Loop, stop: threading.Event) -> int:
             _log.warning("round_postponed", worker=loop.name, reason=refusal.reason)
         else:
             _log.exception("round_failed", worker=loop.name, reason=refusal.reason)
-    except Exception:
+    except Exception:  # noqa: BLE001 (logged; the next round may fare better)
         _log.exception("round_failed", worker=loop.name)
     return 0
+
+
+def _jitter() -> float:
+    return random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311 (no secret)

@@ -63,7 +63,6 @@ class PaymentRequest:
     description: str | None
     expire_at: datetime
     return_url: str
-    client_address: str | None = None
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,9 @@ def announce(settings: Settings, demo: dict[str, str] | None, *, as_json: bool) 
     if as_json:
         print(json.dumps({"ready": True, **facts}, ensure_ascii=False), flush=True)
         return
-    lines = ["", "NovaPay is ready / NovaPay 已就绪"]
+    lines = ["ready: NovaPay is running / NovaPay 已启动"]
     lines += [f"  {name:<24} {value}" for name, value in facts.items()]
-    lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务", ""]
+    lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务"]
     print("\n".join(lines), flush=True)
 
 

@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psycopg2
 import pytest
 
 from core_service.cli import main
@@ -17,6 +19,8 @@ from core_service.cli.parser import build_parser
 from core_service.cli.programs import edge_environment, refuse_taken
 from core_service.errors import CoreError
 from core_service.rpc.error_details import status_of
+from core_service.storage import sealed_places
+from core_service.storage.secret_box import SecretBox
 from novapay.access.v1 import access_service_pb2 as access
 from novapay.access.v1 import access_service_pb2_grpc as access_grpc
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
@@ -112,6 +116,39 @@ def test_doctor_says_when_the_database_is_away(data_dir: Path) -> None:
     done = novapay(data_dir, "doctor", DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert done.returncode == 1
     assert "WRONG database" in done.stdout
+
+
+def test_doctor_names_what_no_key_opens_and_accounts_that_cannot_work(
+    database_url: str, data_dir: Path
+) -> None:
+    """One merchant whose secret was sealed by a lost key, and an account without its keys."""
+    kept = SecretBox({"k1": b"k" * 32})
+    lost = SecretBox({"lost": b"l" * 32})
+    config = b'{"config": {"appId": "2021000000000000"}, "callbackToken": "t"}'
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO merchants (id, code, name, status, notify_secret_sealed,"
+            " notify_secret_mask, created_at, updated_at)"
+            " VALUES ('mch_1', 'M1', 'N', 'APPROVED', %s, '', now(), now())",
+            [lost.seal(b"secret", sealed_places.notify_secret("mch_1"))],
+        )
+        cursor.execute(
+            "INSERT INTO channel_accounts (id, merchant_id, channel_code, display_name, enabled,"
+            " config_sealed, config_masked, created_at, updated_at)"
+            " VALUES ('acc_1', 'mch_1', 'alipay.page', '', true, %s, '{}', now(), now())",
+            [kept.seal(config, sealed_places.account_config("mch_1", "acc_1"))],
+        )
+    connection.close()
+    keys = f"k1:{base64.b64encode(b'k' * 32).decode()}"
+    environ = {"DATABASE_URL": database_url, "NOVAPAY_DATA_ENCRYPTION_KEYS": keys}
+    done = novapay(data_dir, "doctor", "--json", **environ)
+    wrong = {c["check"]: c["found"] for c in json.loads(done.stdout)["checks"] if not c["ok"]}
+    assert (done.returncode, set(wrong)) == (1, {"keys", "accounts"})
+    assert "merchants mch_1" in wrong["keys"]
+    assert "'lost'" in wrong["keys"]
+    assert "M1 alipay.page acc_1" in wrong["accounts"]
+    assert "privateKey" in wrong["accounts"]
 
 
 def test_the_sandbox_has_no_place_in_production(data_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a merchant is and may do: lifecycle, profile, address allowlist, and the secrets made for it."""
+"""What a merchant is and may do: lifecycle, profile, address allowlist, and its secrets."""
 
 import base64
 import ipaddress
@@ -23,6 +23,7 @@ _REFUSALS = {
 }
 _CHANNELS_THAT_NEED_A_PROFILE = frozenset({"alipay.page", "wxpay.native"})
 _SEPARATORS = re.compile(r"[,\s]+")
+_ENTRY = re.compile(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?")
 _IPV4_IN_IPV6_BITS = 96
 _SHORTEST_SECRET_SHOWN_IN_PART = 12
 _SECRET_BYTES = 32
@@ -119,7 +120,7 @@ def parse_allowlist(text: str | None) -> tuple[IPNetwork, ...]:
 
 
 def address_allowed(networks: Iterable[IPNetwork], address: str | None) -> bool:
-    """Whether a client address is inside; an empty list allows all, an unreadable address nothing."""
+    """Whether a client address is inside. No networks: always; an unreadable address: never."""
     known = tuple(networks)
     if not known:
         return True
@@ -131,14 +132,14 @@ def address_allowed(networks: Iterable[IPNetwork], address: str | None) -> bool:
 
 
 def _network(entry: str) -> IPNetwork:
-    host, slash, prefix = entry.partition("/")
+    message = f"{entry[:64]!r} is neither an address nor a CIDR range"
+    # `ip_network` would also take zones, netmasks, and host masks that look just like netmasks.
+    if not _ENTRY.fullmatch(entry):
+        raise ValueError(message)
     try:
-        # `ip_network` would also take a netmask, and a host mask that looks just like one.
-        if "%" in host or (slash and not (prefix.isascii() and prefix.isdecimal())):
-            raise ValueError(entry)
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:
-        raise ValueError(f"{entry[:64]!r} is neither an address nor a CIDR range") from None
+        raise ValueError(message) from None
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is None or network.prefixlen < _IPV4_IN_IPV6_BITS:
         return network

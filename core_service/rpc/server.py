@@ -3,7 +3,7 @@
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any
@@ -70,7 +70,7 @@ class CoreServer:
         self._socket_lock = _lock_socket(bind)
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
-            interceptors=(interceptors,),
+            interceptors=[interceptors],
             maximum_concurrent_rpcs=MAX_CALLS,
             options=_options(is_port_shared=is_port_shared),
         )
@@ -125,7 +125,7 @@ class CoreServer:
             self._health.set(name, status)
 
 
-def _options(*, is_port_shared: bool) -> Iterable[tuple[str, int]]:
+def _options(*, is_port_shared: bool) -> Sequence[tuple[str, int]]:
     return (
         # Without this a second server on the port starts without an error and takes half the calls.
         ("grpc.so_reuseport", int(is_port_shared)),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from core_service.storage import sealed_places
-from core_service.storage.database import fetch_all
+from core_service.storage.database import Row, fetch_all
 from core_service.storage.secret_box import Place
 
 # Bytes of a sealed value: version, length of the key id, key id, …
@@ -26,7 +26,7 @@ def samples() -> Iterator[tuple[bytes, Place]]:
         yield row["sealed"], sealed_places.operator_totp(row["row_id"])
 
 
-def _rows(table: str, owner: str, row: str, column: str) -> Iterator[dict[str, object]]:
+def _rows(table: str, owner: str, row: str, column: str) -> Iterator[Row]:
     statement = _NEWEST_OF_EACH_KEY.format(
         key_id=_KEY_ID.format(column=column), owner=owner, row=row, column=column, table=table
     )

@@ -31,7 +31,7 @@ STEADY_SECONDS = 60.0
 """A program that lived this long starts again without a pause when it ends."""
 
 
-class StopRequested(Exception):  # noqa: N818 (not an error)
+class StopRequested(Exception):
     """SIGINT or SIGTERM came while programs were being started."""
 
 

@@ -17,10 +17,8 @@ def migrate(arguments: Namespace) -> int:
     """Apply pending migrations, or with `--check` only report them."""
     with database_of(load_settings()) as database_url:
         try:
-            if arguments.check:
-                names = migrator.pending(database_url)
-            else:
-                names = migrator.migrate(database_url)
+            run = migrator.pending if arguments.check else migrator.migrate
+            names = run(database_url)
         except migrator.MigrationError as error:
             raise CommandFailed(str(error)) from error
     word = "pending" if arguments.check else "applied"

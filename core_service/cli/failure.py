@@ -7,7 +7,7 @@ from typing import Any
 from core_service.settings import Settings, SettingsError
 
 
-class CommandFailed(Exception):  # noqa: N818 (says what happened)
+class CommandFailed(Exception):
     """The command did not do its work; the text tells a person why.
 
     `extra` joins the text in the object that `--json` prints.

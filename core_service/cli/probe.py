@@ -20,7 +20,8 @@ def main() -> int:
             )
         except grpc.RpcError:
             return 1
-    return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1
+    is_serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+    return 0 if is_serving else 1
 
 
 if __name__ == "__main__":

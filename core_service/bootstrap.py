@@ -103,6 +103,10 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> N
             f"the database lacks {', '.join(pending)}; run `novapay migrate` and start again"
         )
     box = SecretBox(settings.encryption_keys)
+    try:
+        system_config.configure(settings.system_config_defaults)
+    except ValueError as problem:
+        raise StartRefused(str(problem)) from None
     with connection_scope():
         _ensure_readable(box)
         system_config.refresh_now()

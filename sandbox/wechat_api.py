@@ -195,7 +195,9 @@ class WechatApi:
         match chosen.name:
             case "timeout_after_success" | "timeout_without_effect":
                 inject(req.env, WireFault("hold", float(chosen.options.get("holdSeconds", 60))))
-            case "reset_after_success" | "reset_without_effect":
+            case "reset_without_effect":
+                inject(req.env, WireFault("drop"))
+            case "reset_after_success":
                 inject(req.env, WireFault("reset"))
             case "unsigned_answer":
                 for part in ("Timestamp", "Nonce", "Signature", "Serial", "Signature-Type"):

@@ -20,9 +20,13 @@ _LINGER_RESET = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 
 @dataclass(frozen=True)
 class WireFault:
-    """`hold`: no answer for `seconds` or until the caller goes. `reset`: RST mid-answer."""
+    """What happens to the connection.
 
-    kind: Literal["hold", "reset"]
+    `hold`: no answer for `seconds` or until the caller goes; `reset`: RST in the middle of the
+    answer; `drop`: RST before any byte of it.
+    """
+
+    kind: Literal["hold", "reset", "drop"]
     seconds: float = 60.0
 
 
@@ -55,7 +59,7 @@ class WireFaultMiddleware:
         connection: socket.socket = environment["gunicorn.socket"]
         if fault.kind == "hold":
             self._hold(connection, fault.seconds)
-        else:
+        elif fault.kind == "reset":
             status, headers = started[0][0], started[0][1]
             _send_half(connection, status, headers, b"".join(body))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
@@ -76,8 +80,10 @@ class WireFaultMiddleware:
 def _send_half(
     connection: socket.socket, status: str, headers: list[tuple[str, str]], body: bytes
 ) -> None:
-    """Sends the head with the full length, but only half of the body."""
+    """Sends the head with the full length but half of the body; without a body, half the head."""
     head = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
     if not any(name.lower() == "content-length" for name, _ in headers):
         head.append(f"content-length: {len(body)}")
-    connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1") + body[: len(body) // 2])
+    encoded = "\r\n".join([*head, "", ""]).encode("latin-1")
+    sent = encoded + body[: len(body) // 2] if body else encoded[: len(encoded) // 2]
+    connection.sendall(sent)

@@ -29,7 +29,7 @@ def create_app(state: SandboxState) -> WireFaultMiddleware:
     app.add_route("/merchant/callback/{name}", state.merchants, suffix="callback")
     app.add_route("/merchant/{name}/deliveries", state.merchants, suffix="deliveries")
     app.add_route("/merchant/{name}/books", state.merchants, suffix="books")
-    return WireFaultMiddleware(app, lambda: state.is_running)
+    return WireFaultMiddleware(app, state.running)
 
 
 def _add_wechat_routes(app: App, api: WechatApi) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sandbox.scenarios import Chosen
+
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _KEY = "sandbox.wire_fault"
@@ -33,6 +35,17 @@ class WireFault:
 def inject(environment: dict[str, Any], fault: WireFault) -> None:
     """Marks the answer of this request as faulty."""
     environment[_KEY] = fault
+
+
+def inject_scenario(environment: dict[str, Any], chosen: Chosen) -> None:
+    """Marks the answer if the scenario is one of the connection."""
+    match chosen.name:
+        case "timeout_after_success" | "timeout_without_effect":
+            inject(environment, WireFault("hold", float(chosen.options.get("holdSeconds", 60))))
+        case "reset_after_success":
+            inject(environment, WireFault("reset"))
+        case "reset_without_effect":
+            inject(environment, WireFault("drop"))
 
 
 class WireFaultMiddleware:

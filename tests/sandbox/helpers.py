@@ -9,6 +9,7 @@ from typing import Any
 
 import alipay
 import wechatpayv3
+
 from sandbox.server import SandboxServer
 
 WAIT_SECONDS = 20.0

@@ -1,7 +1,6 @@
 """The simulated Alipay gateway, spoken to by python-alipay-sdk."""
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -225,7 +224,7 @@ def test_alipay_gives_up_after_eight_attempts(sandbox: SandboxServer, receiver: 
     assert len(push["attempts"]) == 8
 
 
-def test_renewed_certificates_change_the_serial(sandbox: SandboxServer, tmp_path: Path) -> None:
+def test_renewed_certificates_change_the_serial(sandbox: SandboxServer) -> None:
     made = sandbox.control("accounts", provider="alipay", mode="cert")
     client = alipay_client(made["config"])
     old = made["config"]["alipayCert"]

@@ -18,7 +18,7 @@ VECTORS = json.loads(Path(os.environ.get("NOVAPAY_VECTORS") or _PUBLIC).read_tex
 KEYS = VECTORS["keys"]
 
 
-def cases(*kinds: str) -> Any:
+def cases(*kinds: str) -> pytest.MarkDecorator:
     chosen = [c for c in VECTORS["cases"] if c["kind"] in kinds]
     return pytest.mark.parametrize("case", chosen, ids=[c["name"] for c in chosen])
 
@@ -75,13 +75,14 @@ def wechat_accounts() -> dict[str, WechatAccount]:
 def test_alipay_request(case: dict[str, Any], alipay_accounts: dict[str, AlipayAccount]) -> None:
     inputs, expected = case["inputs"], case["expected"]
     query = inputs["query"] if "query" in inputs else urlsplit(inputs["url"]).query
-    outcome, parameters = "accept", {}
+    outcome = "accept"
+    parameters: dict[str, str] = {}
     try:
         parameters, charset = alipay_signing.parse_parameters(
             query.encode(), inputs.get("body", "").encode()
         )
         alipay_signing.check_request(parameters, charset, alipay_accounts)
-    except alipay_signing.AlipayRefusal as refusal:
+    except alipay_signing.AlipayError as refusal:
         outcome = refusal.sub_code
     if expected["result"] == "accept":
         assert outcome == "accept"
@@ -121,10 +122,15 @@ def test_wechat_authorization(
     answer: dict[str, Any] = {"result": "accept"}
     try:
         account = wechat_signing.check_request(
-            inputs["method"], inputs["url"], headers, body, wechat_accounts, inputs["now"]
+            inputs["method"],
+            inputs["url"],
+            headers,
+            body,
+            accounts=wechat_accounts,
+            now=inputs["now"],
         )
         assert account.mch_id == KEYS["wechat"][inputs["merchant"]]["mchid"]
-    except wechat_signing.WechatRefusal as refusal:
+    except wechat_signing.WechatError as refusal:
         answer = {"result": "reject", "error": {"http": refusal.status, "code": refusal.code}}
     assert answer["result"] == expected["result"]
     if "error" in expected:

@@ -58,7 +58,7 @@ def test_a_whole_life(
         "RF0001", amount, out_trade_no=number, reason="商品已售完", notify_url=receiver.url
     )
     assert (status, json.loads(answer)["status"]) == (200, "PROCESSING")
-    refund = [r for r in receiver.wait_for(2)][1]
+    refund = receiver.wait_for(2)[1]
     notice = client.callback(refund.headers, refund.body)
     assert notice["event_type"] == "REFUND.SUCCESS"
     assert notice["resource"]["refund_status"] == "SUCCESS"

@@ -18,7 +18,7 @@ from sandbox.alipay_signing import (
 from sandbox.alipay_trades import OPERATIONS, PAGE_PAY, AlipayTrades, business, parse_content
 from sandbox.scenarios import Chosen, Occasion
 from sandbox.trading import Trading
-from sandbox.wire_faults import inject_scenario
+from sandbox.wire_faults import inject_scenario, wait_before_effect
 
 _MESSAGES = {
     "10000": "Success",
@@ -104,6 +104,7 @@ class AlipayGateway:
         self._trading.sweep()
         occasion = self._occasion(account, operation, content)
         chosen = self._trading.scenarios.choose("answer", occasion)
+        wait_before_effect(chosen)
         node, effective, code = self._node(account, operation, content, chosen)
         with self._trading.books.transaction():
             self._trading.record_call(

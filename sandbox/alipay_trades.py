@@ -80,6 +80,9 @@ class AlipayTrades:
             raise business("INVALID_PARAMETER", "参数无效：subject")
         if content.get("product_code") != "FAST_INSTANT_TRADE_PAY":
             raise business("INVALID_PARAMETER", "参数无效：product_code")
+        for name in ("notify_url", "return_url"):
+            if parameters.get(name) and not re.match("https?://", parameters[name]):
+                raise business("INVALID_PARAMETER", f"参数无效：{name}")
         expires_at = self._expiry(content)
         known = self._books.trade("alipay", account.app_id, number)
         if known:

@@ -18,7 +18,7 @@ from sandbox.wechat_signing import (
     check_request,
     signature_headers,
 )
-from sandbox.wire_faults import inject_scenario
+from sandbox.wire_faults import inject_scenario, wait_before_effect
 
 _JSON = "application/json; charset=utf-8"
 
@@ -146,6 +146,7 @@ class WechatApi:
     ) -> None:
         """Effect first, then the signed answer as the scenario wants it."""
         chosen = self._trading.scenarios.choose("answer", occasion)
+        wait_before_effect(chosen)
         effective, answer, refusal = False, None, None
         try:
             if chosen is None or chosen.scenario.effect:

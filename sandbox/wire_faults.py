@@ -17,6 +17,7 @@ from sandbox.scenarios import Chosen
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _KEY = "sandbox.wire_fault"
+_SLOW_SECONDS = 3.0
 _LINGER_RESET = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 
 
@@ -24,11 +25,11 @@ _LINGER_RESET = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 class WireFault:
     """What happens to the connection.
 
-    `hold`: no answer for `seconds` or until the caller goes; `reset`: RST in the middle of the
-    answer; `drop`: RST before any byte of it.
+    `hold`: no answer for `seconds` or until the caller goes; `delay`: the answer comes after
+    `seconds`; `reset`: RST in the middle of the answer; `drop`: RST before any byte of it.
     """
 
-    kind: Literal["hold", "reset", "drop"]
+    kind: Literal["hold", "delay", "reset", "drop"]
     seconds: float = 60.0
 
 
@@ -37,11 +38,19 @@ def inject(environment: dict[str, Any], fault: WireFault) -> None:
     environment[_KEY] = fault
 
 
+def wait_before_effect(chosen: Chosen | None) -> None:
+    """Scenario `slow_effect`: others may act before this call does."""
+    if chosen and chosen.name == "slow_effect":
+        time.sleep(chosen.seconds(_SLOW_SECONDS) or 0.0)
+
+
 def inject_scenario(environment: dict[str, Any], chosen: Chosen) -> None:
     """Marks the answer if the scenario is one of the connection."""
     match chosen.name:
         case "timeout_after_success" | "timeout_without_effect":
             inject(environment, WireFault("hold", float(chosen.options.get("holdSeconds", 60))))
+        case "slow_answer":
+            inject(environment, WireFault("delay", chosen.seconds(_SLOW_SECONDS) or 0.0))
         case "reset_after_success":
             inject(environment, WireFault("reset"))
         case "reset_without_effect":
@@ -49,7 +58,10 @@ def inject_scenario(environment: dict[str, Any], chosen: Chosen) -> None:
 
 
 class WireFaultMiddleware:
-    """WSGI wrapper. `is_running` tells a held answer that the process wants to stop."""
+    """WSGI wrapper. `is_running` tells a held answer that the process wants to stop.
+
+    Without gunicorn's socket (an embedded application) answers come without faults.
+    """
 
     def __init__(self, app: WsgiApp, is_running: Callable[[], bool]) -> None:
         self._app = app
@@ -66,10 +78,12 @@ class WireFaultMiddleware:
 
         body = self._app(environment, remember)
         fault: WireFault | None = environment.get(_KEY)
-        if fault is None:
+        connection: socket.socket | None = environment.get("gunicorn.socket")
+        if fault and fault.kind == "delay" and connection:
+            self._hold(connection, fault.seconds)
+        if fault is None or fault.kind == "delay" or connection is None:
             start_response(*started[0])
             return body
-        connection: socket.socket = environment["gunicorn.socket"]
         if fault.kind == "hold":
             self._hold(connection, fault.seconds)
         elif fault.kind == "reset":

@@ -1,6 +1,7 @@
 """Scenarios by control call and by amount, as the independent client libraries meet them."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -104,6 +105,38 @@ def test_an_answer_that_tells_nothing_and_the_repeat_that_heals(
     assert _is_done(sandbox, number, operation)
     effects = [c for c in _calls(sandbox, operation) if c["effective"]]
     assert len(effects) == 1
+
+
+def test_a_slow_close_is_overtaken_by_the_payment(
+    sandbox: SandboxServer, wechat: wechatpayv3.WeChatPay
+) -> None:
+    _, answer = wechat.pay("商品", "WXS00013", {"total": 100})
+    sandbox.control(
+        "scenarios", scenario="slow_effect", match={"operation": "close"},
+        options={"delaySeconds": 1},
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(wechat.close, "WXS00013")
+        until(lambda: not sandbox.get("/control/scenarios")["rules"])
+        sandbox.control("pay", url=json.loads(answer)["code_url"])
+        status, problem = closing.result()
+    assert (status, json.loads(problem)["code"]) == (400, "ORDERPAID")
+
+
+def test_a_slow_answer_is_overtaken_by_its_notification(
+    sandbox: SandboxServer, wechat: wechatpayv3.WeChatPay, receiver: Receiver
+) -> None:
+    sandbox.control(
+        "scenarios", scenario="slow_answer", match={"operation": "create"},
+        options={"delaySeconds": 1},
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        creating = pool.submit(wechat.pay, "商品", "WXS00014", {"total": 100})
+        until(lambda: trades(sandbox, "WXS00014"))
+        sandbox.control("pay", provider="wxpay", outTradeNo="WXS00014")
+        receiver.wait_for(1)
+        assert not creating.done()
+        assert creating.result()[0] == 200
 
 
 def _is_done(sandbox: SandboxServer, number: str, operation: str) -> bool:

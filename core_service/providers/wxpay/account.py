@@ -86,11 +86,13 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> WxpayKeys:
     elif checker.text("platformPublicKeyId") or checker.text("platformPublicKey"):
         for name in ("platformPublicKeyId", "platformPublicKey"):
             checker.require(name, "platformPublicKey and platformPublicKeyId belong together")
-    for text in _certificate_texts(config.get("platformCertificates"), checker):
-        found = checker.attempt(
-            "platformCertificates", lambda text=text: trusted_certificates(text)
-        )  # type: ignore[misc]
-        trusted.update(found or {})
+    trusted.update(
+        checker.attempt(
+            "platformCertificates",
+            lambda: _configured_certificates(config.get("platformCertificates")),
+        )
+        or {}
+    )
     for serial, entry in trusted.items():
         if private_key and same_public_key(entry.key, private_key.public_key()):
             name = "platformPublicKey" if serial == public_key_id else "platformCertificates"
@@ -110,15 +112,20 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> WxpayKeys:
     )
 
 
-def _certificate_texts(value: object, checker: ConfigChecker) -> list[str]:
-    """`platformCertificates` is one PEM text, or a list of them."""
-    if value is None or value == "":
-        return []
-    texts = value if isinstance(value, list) else [value]
-    if all(isinstance(text, str) for text in texts):
-        return texts
-    checker.refuse("platformCertificates", "must be PEM text or a list of PEM texts")
-    return []
+def _configured_certificates(value: object) -> dict[str, TrustedKey]:
+    """`platformCertificates` is PEM text, a list of such texts, or a list of objects with the text in one
+    of their fields, as tools export them beside the serial. Raises ValueError."""
+    if not value:
+        return {}
+    found: dict[str, TrustedKey] = {}
+    for entry in value if isinstance(value, list) else [value]:
+        parts = list(entry.values()) if isinstance(entry, dict) else [entry]
+        texts = [part for part in parts if isinstance(part, str) and "BEGIN CERTIFICATE" in part]
+        if not texts:
+            raise ValueError("must be PEM certificates")
+        for text in texts:
+            found.update(trusted_certificates(text))
+    return found
 
 
 def _identifier(text: str) -> str:

@@ -1,6 +1,7 @@
 """Combines a verified notification with our own record, in the words of the vectors.
 
-A refund is found by its own number, which is unique per merchant; one vector names another order beside it.
+A refund is found by its own number, which is unique per merchant; one vector names another order
+beside it.
 """
 
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ STEADY_SECONDS = 60.0
 """A program that lived this long starts again without a pause when it ends."""
 
 
-class StopRequested(Exception):  # noqa: N818 (not an error)
+class StopRequested(Exception):
     """SIGINT or SIGTERM came while programs were being started."""
 
 
@@ -67,6 +67,7 @@ class Supervisor:
     def __init__(self, tell: Callable[..., None] | None = None) -> None:
         self._tell = tell or log_line
         self._groups: list[list[_Child]] = []
+        self._at_the_end: list[Callable[[], None]] = []
         self._is_stopping = False
         self._wake_reader, self._wake_writer = os.pipe()
         self._restore: dict[signal.Signals, Any] = {}
@@ -89,11 +90,17 @@ class Supervisor:
         self._is_stopping = True
         while self._groups:
             self._stop_group(self._groups.pop())
+        for finish in self._at_the_end:
+            finish()
         for number, handler in self._restore.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_wakeup)
         os.close(self._wake_reader)
         os.close(self._wake_writer)
+
+    def at_the_end(self, finish: Callable[[], None]) -> None:
+        """Call `finish` when every program has stopped."""
+        self._at_the_end.append(finish)
 
     def start(self, *programs: Program) -> None:
         """Start the programs of one group together and wait until all are ready.

@@ -10,9 +10,15 @@ from core_service.errors import CoreError
 from rest_edge.admission import Admission
 from rest_edge.console_session import SESSION_PATH, ConsoleGuard, ConsoleSession
 from rest_edge.core_connection import CoreConnection
+from rest_edge.documentation import DOCS_PATH, Documentation
 from rest_edge.errors import EdgeRefusal, error_body, method_not_allowed, retry_after_seconds
+from rest_edge.health import HEALTH_PATH, Health
+from rest_edge.hosted_checkout import PAY_PATH, RETURN_PATH, Cashier, Result
 from rest_edge.logs import edge_log
 from rest_edge.middleware import REQUEST_KEY, EdgeMiddleware
+from rest_edge.openapi import OPENAPI_PATHS, OpenApi
+from rest_edge.pages import STYLESHEET_PATH, Stylesheet
+from rest_edge.provider_callbacks import ALIPAY_PATH, WXPAY_PATH, AlipayCallback, WxpayCallback
 from rest_edge.settings import Settings, load_settings
 from rest_edge.transcoding import add_rpc_routes
 
@@ -27,6 +33,15 @@ def create_app(settings: Settings) -> EdgeMiddleware:
     _answer_errors_as_json(app)
     add_rpc_routes(app, core, guard)
     app.add_route(SESSION_PATH, ConsoleSession(core, guard))
+    app.add_route(ALIPAY_PATH, AlipayCallback(core))
+    app.add_route(WXPAY_PATH, WxpayCallback(core))
+    app.add_route(HEALTH_PATH, Health(core))
+    app.add_route(PAY_PATH, Cashier(core))
+    app.add_route(RETURN_PATH, Result(core))
+    app.add_route(DOCS_PATH, Documentation())
+    app.add_route(STYLESHEET_PATH, Stylesheet())
+    for path in OPENAPI_PATHS:
+        app.add_route(path, OpenApi(path))
     return EdgeMiddleware(
         app,
         admission=Admission(settings.calls_at_once),

@@ -219,6 +219,8 @@ class Stack:
         self.sandbox_base = f"http://127.0.0.1:{self.sandbox_port}"
         self.http = Http(self.base)
         self.sandbox = Http(self.sandbox_base)
+        self.accounts_of: dict[str, dict[str, Any]] = {}
+        """Merchant code → channel → what `accounts create` answered."""
         self.environment = {
             **{
                 name: value for name, value in os.environ.items() if not name.startswith("NOVAPAY_")

@@ -1,8 +1,11 @@
-"""Merchant callbacks as rules: who is told, what exactly, how it is signed, and when it is tried again.
+"""Merchant callbacks as rules: who is told what, how it is signed, when it is tried again.
 
-An event's body is made once, when the event happens, and is the same bytes in every attempt; headers are made anew for
-each attempt, because they carry the time and are signed with the secret of that moment (contract section 6).
+An event's body is made once, when the event happens, and is the same bytes in every attempt;
+headers are made anew for each attempt, because they carry the time and are signed with the secret
+of that moment (contract section 6).
 """
+
+# ruff: noqa: D102 (the properties are columns; the schema describes them)
 
 import json
 import re
@@ -88,7 +91,7 @@ class Addressee(Protocol):
 
 
 def callback_address(order_callback_url: str | None, merchant: Addressee, event: str) -> str | None:
-    """Where an event goes: the order's own address, else the merchant's; None when it is not wanted."""
+    """The order's own address, else the merchant's; None when the event is not wanted."""
     if not merchant.callback_enabled:
         return None
     if event == REFUND_UPDATED and not merchant.refund_callback_enabled:
@@ -98,6 +101,8 @@ def callback_address(order_callback_url: str | None, merchant: Addressee, event:
 
 class _RawJson(str):
     """JSON text that goes into a body exactly as it is."""
+
+    __slots__ = ()
 
 
 def order_body(order: OrderFacts, merchant_code: str) -> bytes:
@@ -124,7 +129,11 @@ def refund_body(refund: RefundFacts, order: OrderFacts, merchant_code: str) -> b
             "metadata": _raw(refund.metadata),
         }
     )
-    members = {"event": REFUND_UPDATED, "refund": refund_json, "order": _order_json(order, merchant_code)}
+    members = {
+        "event": REFUND_UPDATED,
+        "refund": refund_json,
+        "order": _order_json(order, merchant_code),
+    }
     return _json(members).encode()
 
 
@@ -148,8 +157,10 @@ def _order_json(order: OrderFacts, merchant_code: str) -> _RawJson:
 
 
 def _json(members: dict[str, str | None]) -> _RawJson:
-    """One object. Written by hand because a merchant's metadata must not be parsed: numbers would change."""
-    return _RawJson("{" + ",".join(f'"{name}":{_value(value)}' for name, value in members.items()) + "}")
+    """One object, written by hand: merchants' metadata must not be parsed, numbers would change."""
+    return _RawJson(
+        "{" + ",".join(f'"{name}":{_value(value)}' for name, value in members.items()) + "}"
+    )
 
 
 def _value(value: str | None) -> str:
@@ -181,7 +192,9 @@ class Envelope:
     merchant_code: str
 
 
-def signed_headers(envelope: Envelope, body: bytes, secret: str, *, now: datetime) -> dict[str, str]:
+def signed_headers(
+    envelope: Envelope, body: bytes, secret: str, *, now: datetime
+) -> dict[str, str]:
     """Headers of one attempt, signed in both formats: NovaPay's own and Standard Webhooks."""
     timestamp = _time(now) or ""
     seconds = int(now.timestamp())
@@ -196,7 +209,9 @@ def signed_headers(envelope: Envelope, body: bytes, secret: str, *, now: datetim
         "x-novapay-signature": callback_signature(secret, timestamp, body),
         "webhook-id": envelope.delivery_id,
         "webhook-timestamp": str(seconds),
-        "webhook-signature": standard_webhooks_signature(secret, envelope.delivery_id, seconds, body),
+        "webhook-signature": standard_webhooks_signature(
+            secret, envelope.delivery_id, seconds, body
+        ),
     }
 
 
@@ -234,9 +249,9 @@ def judge_attempt(
     now: datetime,
     chance: Callable[[], float],
 ) -> Verdict:
-    """Decides after attempt number `attempts` (lost ones not counted); `http_status` None: no answer.
+    """Decides what follows attempt number `attempts` (lost ones not counted).
 
-    `chance` gives a number in [0, 1) for the jitter.
+    `http_status` None: no answer. `chance` gives a number in [0, 1) for the jitter.
     """
     if http_status is not None and 200 <= http_status <= 299:
         return Verdict(DeliveryStatus.DELIVERED)
@@ -257,7 +272,7 @@ def pause_seconds(policy: RetryPolicy, attempts: int) -> float:
 
 
 def retry_after_seconds(text: str | None, *, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for (a number or an HTTP date); None when it says nothing."""
+    """Seconds that a Retry-After header asks for, a number or an HTTP date; None: nothing."""
     text = (text or "").strip()
     if _DELAY_SECONDS.fullmatch(text):
         return float(text)

@@ -7,7 +7,6 @@ changed after it was applied, and a database that is ahead of this program, are 
 """
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 class MigrationError(Exception):
-    """The database and the migration files do not fit together; the message says how."""
+    """The database is out of reach, or it and the files do not fit together; the text says how."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +42,11 @@ class Migration:
     sql: str
 
 
-def main(*, database_url: str, check: bool) -> int:
-    """Apply or (with `check`) list what is pending; return the exit status, 1 if any is pending."""
-    names = pending(database_url) if check else migrate(database_url)
-    for name in names:
-        sys.stderr.write(f"{'pending' if check else 'applied'}: {name}\n")
-    return 1 if check and names else 0
-
-
 def migrate(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Apply every pending migration; return the names of those that this call applied."""
     migrations = read_migrations(folder)
     applied = []
-    connection = psycopg2.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+    connection = _connect(database_url)
     try:
         while (migration := _apply_next(connection, migrations)) is not None:
             applied.append(migration.name)
@@ -67,7 +58,7 @@ def migrate(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
 def pending(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Return the names of the migrations that the database lacks, without changing anything."""
     migrations = read_migrations(folder)
-    connection = psycopg2.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+    connection = _connect(database_url)
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
@@ -92,6 +83,13 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     return migrations
 
 
+def _connect(database_url: str) -> Connection:
+    try:
+        return psycopg2.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+    except psycopg2.OperationalError as error:
+        raise MigrationError(f"the database cannot be reached: {error}".strip()) from error
+
+
 def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migration | None:
     with connection, connection.cursor() as cursor:
         # Held to the end of the transaction; a session lock would not pass a pooler.
@@ -101,7 +99,10 @@ def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migr
         if not missing:
             return None
         migration = missing[0]
-        cursor.execute(migration.sql)
+        try:
+            cursor.execute(migration.sql)
+        except psycopg2.Error as error:
+            raise MigrationError(f"{migration.name} failed: {error}".strip()) from error
         cursor.execute(
             "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
             [migration.version, migration.name, migration.checksum],

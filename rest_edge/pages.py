@@ -1,0 +1,65 @@
+"""HTML pages: templates, language, and the headers that every page gets. No scripts, no inline styles."""
+
+from importlib.resources import files
+from typing import Any
+
+import falcon.asgi
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+LANGUAGES = ("zh-CN", "en")
+DEFAULT_LANGUAGE = "zh-CN"
+
+STYLESHEET_PATH = "/static/pages.css"
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+_templates = Environment(
+    loader=PackageLoader("rest_edge"),
+    autoescape=select_autoescape(default=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def chosen_language(req: falcon.asgi.Request) -> str:
+    """`?lang=`, else the first of Accept-Language that we have, else Chinese."""
+    wanted = [req.get_param("lang") or "", *(req.get_header("accept-language") or "").split(",")]
+    for item in wanted[:16]:
+        prefix = item.strip().lower()[:2]
+        for language in LANGUAGES:
+            if language.lower().startswith(prefix) and len(prefix) == 2:
+                return language
+    return DEFAULT_LANGUAGE
+
+
+def render(template: str, language: str, **values: Any) -> bytes:
+    """A page as bytes."""
+    text = _templates.get_template(template).render(language=language, **values)
+    return text.encode("utf-8")
+
+
+def show(resp: falcon.asgi.Response, page: bytes, language: str, status: int = 200) -> None:
+    """Answer with a page."""
+    resp.status = falcon.code_to_http_status(status)
+    resp.content_type = "text/html; charset=utf-8"
+    resp.set_header("content-language", language)
+    resp.set_header("content-security-policy", _POLICY)
+    resp.set_header("vary", "accept-language")
+    resp.data = page
+
+
+class Stylesheet:
+    """The one stylesheet of these pages."""
+
+    def __init__(self) -> None:
+        self._css = files("rest_edge").joinpath("static/pages.css").read_bytes()
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """The same for everybody, so it may be kept for a while."""
+        resp.content_type = "text/css; charset=utf-8"
+        resp.set_header("cache-control", "public, max-age=3600")
+        resp.data = self._css

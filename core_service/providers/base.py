@@ -49,8 +49,8 @@ class ProviderAccount:
     id: str
     merchant_id: str
     channel_code: str
-    config: Mapping[str, Any]
-    callback_url: str
+    config: Mapping[str, Any] = field(repr=False)
+    callback_url: str = field(repr=False)
     """Where the provider sends notifications.
 
     `{public base}/api/payments/callback/{alipay|wxpay}/{id}/{token}`
@@ -162,7 +162,7 @@ class HttpAnswer:
     body: bytes
 
 
-class ProviderRefused(Exception):  # noqa: N818 - an outcome, not a mistake
+class ProviderRefused(Exception):
     """The provider gave a definite, authenticated no to this very request.
 
     `retryable`: the same number may be sent again later (balance too low).
@@ -175,7 +175,7 @@ class ProviderRefused(Exception):  # noqa: N818 - an outcome, not a mistake
         self.retryable = retryable
 
 
-class ProviderUnknown(Exception):  # noqa: N818 - an outcome, not a mistake
+class ProviderUnknown(Exception):
     """No trustworthy answer: time-out, reset, 5xx, unreadable, unsigned.
 
     The outcome is unknown, never failed.
@@ -188,7 +188,7 @@ class ProviderUnknown(Exception):  # noqa: N818 - an outcome, not a mistake
         self.reason = reason
 
 
-class NotificationRejected(Exception):  # noqa: N818 - an outcome, not a mistake
+class NotificationRejected(Exception):
     """A notification that must not be believed.
 
     `reason` is a stable lower-case word such as bad_signature.
@@ -199,7 +199,7 @@ class NotificationRejected(Exception):  # noqa: N818 - an outcome, not a mistake
         self.reason = reason
 
 
-class AccountConfigInvalid(Exception):  # noqa: N818 - an outcome, not a mistake
+class AccountConfigInvalid(Exception):
     """The account configuration cannot work.
 
     `violations` maps a config key to what is wrong with it.

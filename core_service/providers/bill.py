@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-class BillUnreadable(Exception):  # noqa: N818 - named by what it says, like its siblings in base
+class BillUnreadable(Exception):
     """The file is not the bill it should be; the message says where it stopped making sense."""
 
 

@@ -8,20 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from core_service.outbound_http import OutboundError, ProviderClient
 from core_service.providers.alipay.account import AlipayKeys
 from core_service.providers.alipay.signing import signed_parameters
 from core_service.providers.base import ProviderUnknown
 from core_service.providers.keys import verify
-from core_service.providers.wire import Member, beijing_text, compact_json, scan_object
+from core_service.providers.wire import (
+    Member,
+    beijing_text,
+    compact_json,
+    form_encoded,
+    scan_object,
+)
 
 _UNAVAILABLE_STATUSES = (429, 502, 503, 504)
 ACCEPTED = "10000"
 
 
-class AnswerRejected(Exception):  # noqa: N818 - named like NotificationRejected
+class AnswerRejected(Exception):
     """An answer that must not be believed; `reason` is a stable word."""
 
     def __init__(self, reason: str) -> None:
@@ -80,11 +85,11 @@ def call(
     parameters = common_parameters(keys, method, now)
     parameters["biz_content"] = compact_json(business)
     sent = signed_parameters(keys, parameters)
-    body = urlencode({"biz_content": sent.pop("biz_content")}).encode("ascii")
+    body = form_encoded({"biz_content": sent.pop("biz_content")}).encode("ascii")
     try:
         answer = client.request(
             "POST",
-            f"{keys.gateway_url}?{urlencode(sent)}",
+            f"{keys.gateway_url}?{form_encoded(sent)}",
             headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
             body=body,
             timeout_seconds=timeout_seconds,

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from core_service.outbound_http import ProviderClient
 from core_service.providers.alipay import account as alipay_account
@@ -48,6 +47,7 @@ from core_service.providers.wire import (
     beijing_text,
     compact_json,
     fen_from_yuan,
+    form_encoded,
     from_beijing_text,
     limited_text,
     yuan_text,
@@ -144,7 +144,7 @@ class AlipayPage:
         parameters["notify_url"] = account.callback_url
         parameters["return_url"] = request.return_url
         parameters["biz_content"] = compact_json(business)
-        url = f"{keys.gateway_url}?{urlencode(signed_parameters(keys, parameters))}"
+        url = f"{keys.gateway_url}?{form_encoded(signed_parameters(keys, parameters))}"
         return Checkout(
             payment_mode=self.payment_mode,
             checkout_url=url,

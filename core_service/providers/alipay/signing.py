@@ -13,7 +13,7 @@ _READABLE_CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "gbk": "gb18030", "gb23
 _FIELD_LIMIT = 200
 
 
-class FormRejected(Exception):  # noqa: N818 - named like NotificationRejected
+class FormRejected(Exception):
     """A form message that must not be believed; `reason` is a stable word."""
 
     def __init__(self, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -51,7 +51,7 @@ class WxpayKeys:
     mch_id: str
     serial_no: str
     private_key: RSAPrivateKey
-    api_v3_key: bytes
+    api_v3_key: bytes = field(repr=False)
     base_url: str
     """Without a slash at the end."""
     public_key_id: str | None

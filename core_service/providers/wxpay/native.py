@@ -184,7 +184,10 @@ class WxpayNative:
     def close_payment(
         self, account: ProviderAccount, order_id: str, *, now: datetime, timeout_seconds: float
     ) -> PaymentState:
-        """Raises ProviderRefused, ProviderUnknown."""
+        """Raises ProviderRefused, ProviderUnknown.
+
+        The signed 204 names no order, so a query afterwards is what proves the close.
+        """
         keys = keys_of(account)
         reply = self._api.call(
             keys,

@@ -29,7 +29,7 @@ PUBLIC_KEY_PREFIX = "PUB_KEY_ID_"
 _ALGORITHM = "AEAD_AES_256_GCM"
 
 
-class MessageRejected(Exception):  # noqa: N818 - named like NotificationRejected
+class MessageRejected(Exception):
     """A message that must not be believed; `reason` is a stable word."""
 
     def __init__(self, reason: str) -> None:

@@ -4,7 +4,7 @@ import json
 import unicodedata
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +22,7 @@ from core_service.providers.alipay.signing import (
 from core_service.providers.keys import load_private_key, sign, verify
 from core_service.providers.wire import (
     fen_from_yuan,
+    form_encoded,
     limited_text,
     parse_object,
     scan_object,
@@ -41,8 +42,9 @@ QUICK = settings(max_examples=60, deadline=None)
 METHOD = "alipay.trade.query"
 
 
-@given(OBJECTS, st.booleans(), st.sampled_from([None, 2]))
+@given(value=OBJECTS, ascii_only=st.booleans(), indent=st.sampled_from([None, 2]))
 def test_the_scanner_finds_every_value_where_it_stands(
+    *,
     value: dict[str, Any],
     ascii_only: bool,
     indent: int | None,
@@ -119,6 +121,11 @@ def test_requests_are_signed_over_what_is_sent_and_never_send_empties(
 def test_forms_are_decoded_once(pairs: list[tuple[str, str]]) -> None:
     raw = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
     assert split_form(raw.encode()) == [(n.encode(), v.encode()) for n, v in pairs]
+
+
+@given(st.dictionaries(STRINGS, STRINGS))
+def test_forms_are_encoded_like_the_standard_library_does(parameters: dict[str, str]) -> None:
+    assert form_encoded(parameters) == urlencode(parameters)
 
 
 @given(st.binary(max_size=200))

@@ -2,6 +2,7 @@
 
 import ipaddress
 import sys
+import threading
 
 from core_service import workers
 from core_service.application import callback_attempts, merchant_cache, system_config
@@ -15,6 +16,8 @@ def main(url: str, names: list[str]) -> int:
     merchant_cache.configure(TEST_BOX, "http://127.0.0.1")
     callback_attempts.configure(CallbackClient((ipaddress.IPv4Network("127.0.0.0/8"),)))
     system_config.start_refresher()
+    # As in a real process: signals may be delivered to a thread that is older than the workers.
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
     code = workers.main(names)
     system_config.stop_refresher()
     return code

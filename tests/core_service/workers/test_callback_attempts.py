@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from core_service.application import callback_attempts
 from core_service.outbound_http import CallbackClient
@@ -157,6 +158,30 @@ def test_m06_a_certificate_that_nobody_vouches_for_fails(tmp_path: Path) -> None
     (attempt,) = attempts_of(order_id)
     assert (attempt["outcome"], attempt["http_status"]) == ("failed", None)
     assert "tls" in attempt["error"]
+
+
+def test_one_log_line_for_each_attempt_with_ids_and_no_bodies(shop: Receiver) -> None:
+    shop.behaviour = answer(500, body=b"canary of the merchant's answer")
+    merchant, order_id = paid_order(shop.url)
+    with capture_logs() as lines:
+        send_due()
+    (line,) = lines
+    assert line.pop("duration_ms") >= 0
+    assert line == {
+        "event": "callback_attempt",
+        "log_level": "info",
+        "merchant_id": merchant.id,
+        "order_id": order_id,
+        "refund_id": None,
+        "delivery_id": delivery_of(order_id)["id"],
+        "event_type": "payment.order.updated",
+        "attempt": 1,
+        "delivered": False,
+        "http_status": 500,
+        "error": "the merchant answered 500",
+        "next_status": "PENDING",
+        "recorded": True,
+    }
 
 
 @pytest.fixture

@@ -52,6 +52,16 @@ def method_not_allowed() -> EdgeRefusal:
     )
 
 
+def unsupported_transfer_coding() -> EdgeRefusal:
+    """501."""
+    return EdgeRefusal(
+        501,
+        "INVALID_REQUEST",
+        "The transfer coding is not supported.",
+        [{"field": "transfer-encoding", "reason": "only chunked is supported"}],
+    )
+
+
 def invalid_field(field: str, reason: str) -> CoreError:
     """400 INVALID_REQUEST about one field."""
     return invalid_request(FieldViolation(field, reason))

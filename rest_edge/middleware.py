@@ -18,7 +18,7 @@ from core_service.errors import CoreError
 
 from rest_edge.admission import Admission
 from rest_edge.client_address import Networks, client_address
-from rest_edge.errors import EdgeRefusal, body_too_large, error_body, invalid_field, retry_after_seconds
+from rest_edge.errors import EdgeRefusal, body_too_large, error_body, invalid_field, retry_after_seconds, unsupported_transfer_coding
 from rest_edge.logs import access_log
 
 MAX_BODY_BYTES = 64 * 1024
@@ -177,7 +177,9 @@ _ODD_IN_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 
 
 def _refuse_odd_path(raw_path: bytes) -> None:
-    """404 for what no reference can be: an escaped slash or control character, bytes that are not UTF-8, dot segments."""
+    """404 for what no path of ours has: empty and dot segments, escaped slashes and controls, bytes beyond UTF-8."""
+    if b"//" in raw_path or raw_path.endswith(b"/"):
+        raise CoreError("NOT_FOUND")
     if b"%" not in raw_path and b"/." not in raw_path:
         return
     for segment in raw_path.split(b"/"):
@@ -190,7 +192,13 @@ def _refuse_odd_path(raw_path: bytes) -> None:
 
 
 async def _read_body(receive: Receive, request: EdgeRequest, limit: int) -> bytes:
-    """Exactly the body that was announced; 413 as soon as it is known to be too large."""
+    """Exactly the body that was announced; 413 as soon as it is known to be too large.
+
+    The server takes `gzip, chunked` and undoes only the chunks; what we do not read ourselves is refused.
+    """
+    codings = [value for name, value in request.headers if name == b"transfer-encoding"]
+    if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+        raise unsupported_transfer_coding()
     declared = request.header(b"content-length")
     if declared is not None and int(declared) > limit:
         raise body_too_large(limit)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -228,8 +229,9 @@ def running_edge(directory: Path, **environment: str) -> Iterator[Edge]:
         assert 0 == process.wait(20)
 
 
-@pytest.fixture(scope="session")
-def recording_core() -> Iterator[RecordingCore]:
+@contextmanager
+def running_core(port: int = 0) -> Iterator[RecordingCore]:
+    """A recording core on loopback."""
     core = RecordingCore()
     server = grpc.server(
         ThreadPoolExecutor(8),
@@ -240,10 +242,26 @@ def recording_core() -> Iterator[RecordingCore]:
             ("grpc.so_reuseport", 0),
         ),
     )
-    core.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    core.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     server.start()
-    yield core
-    server.stop(None).wait()
+    try:
+        yield core
+    finally:
+        server.stop(None).wait()
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Look again until it holds."""
+    ends_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends_at, "it never became true"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def recording_core() -> Iterator[RecordingCore]:
+    with running_core() as core:
+        yield core
 
 
 @pytest.fixture

@@ -67,7 +67,10 @@ def invalid_request(*violations: FieldViolation) -> CoreError:
 
 REASONS: Mapping[str, tuple[Family, str]] = {
     # 400
-    "INVALID_REQUEST": (Family.INVALID_ARGUMENT, "The request has fields that are missing or wrong; see details."),
+    "INVALID_REQUEST": (
+        Family.INVALID_ARGUMENT,
+        "The request has fields that are missing or wrong; see details.",
+    ),
     "INVALID_JSON": (Family.INVALID_ARGUMENT, "The body is not a JSON object that can be read."),
     "INVALID_AMOUNT": (
         Family.INVALID_ARGUMENT,
@@ -77,7 +80,10 @@ REASONS: Mapping[str, tuple[Family, str]] = {
         Family.INVALID_ARGUMENT,
         "Idempotency-Key must be 1 to 255 visible ASCII characters.",
     ),
-    "INVALID_NOTIFICATION": (Family.INVALID_ARGUMENT, "The provider notification did not pass verification."),
+    "INVALID_NOTIFICATION": (
+        Family.INVALID_ARGUMENT,
+        "The provider notification did not pass verification.",
+    ),
     # 401
     "API_KEY_REQUIRED": (Family.UNAUTHENTICATED, "The header x-novapay-key is required."),
     "INVALID_API_KEY": (Family.UNAUTHENTICATED, "The API key is unknown, disabled or expired."),
@@ -93,55 +99,103 @@ REASONS: Mapping[str, tuple[Family, str]] = {
         Family.UNAUTHENTICATED,
         "x-novapay-timestamp must be Unix seconds, Unix milliseconds or an RFC 3339 time with a zone.",
     ),
-    "SIGNATURE_EXPIRED": (Family.UNAUTHENTICATED, "The timestamp is too far from now; check the clock and sign again."),
+    "SIGNATURE_EXPIRED": (
+        Family.UNAUTHENTICATED,
+        "The timestamp is too far from now; check the clock and sign again.",
+    ),
     "INVALID_SIGNATURE": (
         Family.UNAUTHENTICATED,
         "The signature does not fit; sign '{timestamp}.{nonce}.{raw body}' with the API secret.",
     ),
-    "NONCE_REPLAYED": (Family.UNAUTHENTICATED, "This nonce was used before; make a new one for every request."),
+    "NONCE_REPLAYED": (
+        Family.UNAUTHENTICATED,
+        "This nonce was used before; make a new one for every request.",
+    ),
     "ADMIN_UNAUTHENTICATED": (Family.UNAUTHENTICATED, "Sign in first."),
     "UNAUTHENTICATED": (Family.UNAUTHENTICATED, "This call needs credentials."),
     # 403
-    "MERCHANT_PENDING_REVIEW": (Family.PERMISSION_DENIED, "The merchant has not been approved yet."),
+    "MERCHANT_PENDING_REVIEW": (
+        Family.PERMISSION_DENIED,
+        "The merchant has not been approved yet.",
+    ),
     "MERCHANT_REJECTED": (Family.PERMISSION_DENIED, "The merchant's application was rejected."),
     "MERCHANT_SUSPENDED": (Family.PERMISSION_DENIED, "The merchant is suspended."),
     "MERCHANT_PROFILE_INCOMPLETE": (
         Family.PERMISSION_DENIED,
         "The merchant's profile lacks fields that this channel needs; see details.",
     ),
-    "IP_NOT_ALLOWED": (Family.PERMISSION_DENIED, "The client address is not in the merchant's allowlist."),
+    "IP_NOT_ALLOWED": (
+        Family.PERMISSION_DENIED,
+        "The client address is not in the merchant's allowlist.",
+    ),
     "CSRF_REJECTED": (Family.PERMISSION_DENIED, "The request does not come from this site."),
     "PERMISSION_DENIED": (Family.PERMISSION_DENIED, "This caller may not do that."),
     # 404
     "MERCHANT_NOT_FOUND": (Family.NOT_FOUND, "There is no such merchant."),
-    "UNSUPPORTED_CHANNEL": (Family.NOT_FOUND, "There is no such channel; GET /api/channels lists them."),
+    "UNSUPPORTED_CHANNEL": (
+        Family.NOT_FOUND,
+        "There is no such channel; GET /api/channels lists them.",
+    ),
     "ORDER_NOT_FOUND": (Family.NOT_FOUND, "There is no such order."),
     "REFUND_NOT_FOUND": (Family.NOT_FOUND, "There is no such refund."),
     "CHANNEL_ACCOUNT_NOT_FOUND": (Family.NOT_FOUND, "There is no such channel account."),
     "NOT_FOUND": (Family.NOT_FOUND, "There is nothing here."),
     # 409
-    "IDEMPOTENCY_CONFLICT": (Family.CONFLICT, "This Idempotency-Key was used with another request."),
-    "IDEMPOTENCY_IN_PROGRESS": (Family.CONFLICT, "The first request with this Idempotency-Key is still running."),
-    "ORDER_CHANNEL_CONFLICT": (Family.CONFLICT, "This externalOrderId exists with another channel."),
+    "IDEMPOTENCY_CONFLICT": (
+        Family.CONFLICT,
+        "This Idempotency-Key was used with another request.",
+    ),
+    "IDEMPOTENCY_IN_PROGRESS": (
+        Family.CONFLICT,
+        "The first request with this Idempotency-Key is still running.",
+    ),
+    "ORDER_CHANNEL_CONFLICT": (
+        Family.CONFLICT,
+        "This externalOrderId exists with another channel.",
+    ),
     "ORDER_AMOUNT_CONFLICT": (Family.CONFLICT, "This externalOrderId exists with another amount."),
-    "ORDER_ALREADY_PAID": (Family.CONFLICT, "The order is paid and cannot be closed; refund it instead."),
+    "ORDER_ALREADY_PAID": (
+        Family.CONFLICT,
+        "The order is paid and cannot be closed; refund it instead.",
+    ),
     "ORDER_NOT_REFUNDABLE": (Family.CONFLICT, "Only a paid order can be refunded."),
-    "REFUND_REFERENCE_CONFLICT": (Family.CONFLICT, "This externalRefundId exists for another order."),
-    "REFUND_AMOUNT_CONFLICT": (Family.CONFLICT, "This externalRefundId exists with another amount."),
-    "REFUND_REASON_CONFLICT": (Family.CONFLICT, "This externalRefundId exists with another reason."),
+    "REFUND_REFERENCE_CONFLICT": (
+        Family.CONFLICT,
+        "This externalRefundId exists for another order.",
+    ),
+    "REFUND_AMOUNT_CONFLICT": (
+        Family.CONFLICT,
+        "This externalRefundId exists with another amount.",
+    ),
+    "REFUND_REASON_CONFLICT": (
+        Family.CONFLICT,
+        "This externalRefundId exists with another reason.",
+    ),
     "MERCHANT_CODE_TAKEN": (Family.CONFLICT, "Another merchant has this code."),
     # 422
-    "CHANNEL_NOT_CONFIGURED": (Family.UNPROCESSABLE, "The merchant has no account for this channel."),
+    "CHANNEL_NOT_CONFIGURED": (
+        Family.UNPROCESSABLE,
+        "The merchant has no account for this channel.",
+    ),
     "CHANNEL_DISABLED": (Family.UNPROCESSABLE, "This channel is switched off for the merchant."),
     "ACCOUNT_DISABLED": (Family.UNPROCESSABLE, "The channel account is disabled."),
     "AMOUNT_TOO_SMALL": (Family.UNPROCESSABLE, "The amount is below the channel's limit."),
     "AMOUNT_TOO_LARGE": (Family.UNPROCESSABLE, "The amount is above the channel's limit."),
-    "REFUND_AMOUNT_EXCEEDED": (Family.UNPROCESSABLE, "The refund exceeds what can still be refunded."),
+    "REFUND_AMOUNT_EXCEEDED": (
+        Family.UNPROCESSABLE,
+        "The refund exceeds what can still be refunded.",
+    ),
     "CHANNEL_CLOSE_UNSUPPORTED": (Family.UNPROCESSABLE, "This channel cannot close orders."),
     "CHANNEL_REFUND_UNSUPPORTED": (Family.UNPROCESSABLE, "This channel cannot refund."),
     "CALLBACK_URL_FORBIDDEN": (Family.UNPROCESSABLE, "The callback address is not a public one."),
-    "ACCOUNT_NOT_OF_MERCHANT": (Family.UNPROCESSABLE, "The channel account belongs to another merchant."),
-    "ACCOUNT_CHANNEL_MISMATCH": (Family.UNPROCESSABLE, "The channel account is for another channel."),
+    "ACCOUNT_NOT_OF_MERCHANT": (
+        Family.UNPROCESSABLE,
+        "The channel account belongs to another merchant.",
+    ),
+    "ACCOUNT_CHANNEL_MISMATCH": (
+        Family.UNPROCESSABLE,
+        "The channel account is for another channel.",
+    ),
     # 429
     "RATE_LIMITED": (Family.RATE_LIMITED, "Too many requests; try again later."),
     # 500
@@ -157,5 +211,8 @@ REASONS: Mapping[str, tuple[Family, str]] = {
     "INTERNAL": (Family.INTERNAL, "Something went wrong here; quote the request id."),
     # 503
     "OVERLOADED": (Family.UNAVAILABLE, "Too much work at the moment; try again shortly."),
-    "DATABASE_UNAVAILABLE": (Family.UNAVAILABLE, "The database cannot be reached; try again shortly."),
+    "DATABASE_UNAVAILABLE": (
+        Family.UNAVAILABLE,
+        "The database cannot be reached; try again shortly.",
+    ),
 }

@@ -34,7 +34,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float = 20, what: str = "condition") -> Any:
+def wait_until(
+    condition: Callable[[], Any], *, seconds: float = 20, what: str = "condition"
+) -> Any:
     """The first true value of `condition`; fails the test when none comes in time."""
     end = time.monotonic() + seconds
     while True:
@@ -72,7 +74,12 @@ class Http:
         self._pool = urllib3.PoolManager(retries=False, timeout=30)
 
     def request(
-        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         answer = self._pool.request(
             method, self.base + path, body=body, headers=dict(headers or {}), redirect=False
@@ -93,7 +100,9 @@ class Merchant:
     key_id: str
     secret: str
 
-    def sign(self, raw: bytes, *, timestamp: str | None = None, nonce: str | None = None) -> dict[str, str]:
+    def sign(
+        self, raw: bytes, *, timestamp: str | None = None, nonce: str | None = None
+    ) -> dict[str, str]:
         timestamp = timestamp or str(int(time.time()))
         nonce = nonce or secrets.token_hex(12)
         signed = f"{timestamp}.{nonce}.".encode() + raw
@@ -101,7 +110,9 @@ class Merchant:
             "x-novapay-key": self.key_id,
             "x-novapay-timestamp": timestamp,
             "x-novapay-nonce": nonce,
-            "x-novapay-signature": hmac.new(self.secret.encode(), signed, hashlib.sha256).hexdigest(),
+            "x-novapay-signature": hmac.new(
+                self.secret.encode(), signed, hashlib.sha256
+            ).hexdigest(),
         }
 
     def post(
@@ -115,7 +126,11 @@ class Merchant:
         nonce: str | None = None,
     ) -> Answer:
         """Sends a signed request. A mapping gets this merchant's code; `headers` replaces, None removes."""
-        raw = body if isinstance(body, bytes) else json.dumps({"merchantCode": self.code, **body}).encode()
+        raw = (
+            body
+            if isinstance(body, bytes)
+            else json.dumps({"merchantCode": self.code, **body}).encode()
+        )
         sent: dict[str, str | None] = dict(self.sign(raw, timestamp=timestamp, nonce=nonce))
         if idempotency_key is not None:
             sent["Idempotency-Key"] = idempotency_key
@@ -124,7 +139,9 @@ class Merchant:
             "POST", path, body=raw, headers={k: v for k, v in sent.items() if v is not None}
         )
 
-    def create_order(self, channel: str = "alipay.page", amount: Any = "88.10", **fields: Any) -> Answer:
+    def create_order(
+        self, channel: str = "alipay.page", amount: Any = "88.10", **fields: Any
+    ) -> Answer:
         body = {
             "channelCode": channel,
             "externalOrderId": f"ext-{secrets.token_hex(8)}",
@@ -202,8 +219,12 @@ class Stack:
         self.sandbox_base = f"http://127.0.0.1:{self.sandbox_port}"
         self.http = Http(self.base)
         self.sandbox = Http(self.sandbox_base)
+        self.accounts_of: dict[str, dict[str, Any]] = {}
+        """Merchant code → channel → what `accounts create` answered."""
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("NOVAPAY_")},
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith("NOVAPAY_")
+            },
             "NOVAPAY_DATA_DIR": str(self.data),
             "NOVAPAY_ENV": "test",
             "NOVAPAY_HTTP_BIND": f"127.0.0.1:{self.http_port}",
@@ -241,7 +262,9 @@ class Stack:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"novapay up ended: {self.log.read_text()[-4000:]}")
-        return any(line.startswith("ready") for line in self.log.read_text(errors="replace").splitlines())
+        return any(
+            line.startswith("ready") for line in self.log.read_text(errors="replace").splitlines()
+        )
 
     def stop(self) -> int:
         """SIGTERM and the exit status."""
@@ -276,7 +299,15 @@ class Stack:
     def new_merchant(self, code: str | None = None, *, approve: bool = True) -> Merchant:
         """A merchant with a credential and nothing else."""
         code = code or f"shop-{secrets.token_hex(5)}"
-        self.cli("merchants", "create", "--code", code, "--name", "测试商店", *(["--approve"] if approve else []))
+        self.cli(
+            "merchants",
+            "create",
+            "--code",
+            code,
+            "--name",
+            "测试商店",
+            *(["--approve"] if approve else []),
+        )
         credential = self.cli("credentials", "create", "--merchant", code)
         return Merchant(self.http, code, credential["keyId"], credential["secret"])
 
@@ -285,7 +316,14 @@ class Stack:
         path.write_text(json.dumps(config))
         path.chmod(0o600)
         return self.cli(
-            "accounts", "create", "--merchant", merchant.code, "--channel", channel, "--config", str(path)
+            "accounts",
+            "create",
+            "--merchant",
+            merchant.code,
+            "--channel",
+            channel,
+            "--config",
+            str(path),
         )
 
     def sign_in(self, email: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> "AdminSession":

@@ -116,6 +116,8 @@ class RefundReport:
     provider_status: str
     provider_refund_id: str | None = None
     amount_fen: int | None = None
+    order_amount_fen: int | None = None
+    """The amount of the order the refund belongs to, when the provider names it."""
     refunded_at: datetime | None = None
     failure_code: str | None = None
     failure_message: str | None = None
@@ -154,7 +156,8 @@ class HttpAnswer:
 
 class ProviderRefused(Exception):
     """The provider gave a definite, authenticated no to this very request. `retryable`: the same number may be sent
-    again later (balance too low, rate limit)."""
+    again later (balance too low).
+    """
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
         super().__init__(f"{code}: {message}")
@@ -223,29 +226,52 @@ class Provider(Protocol):
         """Raises AccountConfigInvalid. Parses every key, so that a bad one is refused when it is entered."""
 
     def create_payment(
-        self, account: ProviderAccount, request: PaymentRequest, *, now: datetime, timeout_seconds: float
+        self,
+        account: ProviderAccount,
+        request: PaymentRequest,
+        *,
+        now: datetime,
+        timeout_seconds: float,
     ) -> Checkout:
         """Makes the order payable. Raises ProviderRefused, ProviderUnknown."""
 
     def query_payment(
-        self, account: ProviderAccount, order_id: str, *, amount_fen: int, now: datetime, timeout_seconds: float
+        self,
+        account: ProviderAccount,
+        order_id: str,
+        *,
+        amount_fen: int,
+        now: datetime,
+        timeout_seconds: float,
     ) -> PaymentReport:
         """Asks for the truth. A payment that the provider does not know yet is UNPAID with provider_status NOT_EXIST.
-        Raises ProviderUnknown; also when the genuine answer is about another order or amount."""
+        Raises ProviderUnknown; also when the genuine answer is about another order or amount.
+        """
 
     def close_payment(
         self, account: ProviderAccount, order_id: str, *, now: datetime, timeout_seconds: float
     ) -> PaymentState:
         """CLOSED: closed for sure. UNPAID: nothing to close there (may still be paid until it expires).
-        PAID: it may just have been paid, query. Raises ProviderRefused, ProviderUnknown."""
+        PAID: it may just have been paid, query. Raises ProviderRefused, ProviderUnknown.
+        """
 
     def create_refund(
-        self, account: ProviderAccount, request: RefundRequest, *, now: datetime, timeout_seconds: float
+        self,
+        account: ProviderAccount,
+        request: RefundRequest,
+        *,
+        now: datetime,
+        timeout_seconds: float,
     ) -> RefundReport:
         """Sends (or repeats) a refund. Raises ProviderRefused, ProviderUnknown."""
 
     def query_refund(
-        self, account: ProviderAccount, request: RefundRequest, *, now: datetime, timeout_seconds: float
+        self,
+        account: ProviderAccount,
+        request: RefundRequest,
+        *,
+        now: datetime,
+        timeout_seconds: float,
     ) -> RefundReport:
         """Asks about one refund number. Raises ProviderUnknown."""
 
@@ -253,10 +279,20 @@ class Provider(Protocol):
         self, account: ProviderAccount, request: NotificationRequest, *, now: datetime
     ) -> Notification:
         """Verifies over the raw bytes, decrypts and reads. Raises NotificationRejected. Amount, currency and order are
-        compared by the caller, who knows them; app id, merchant id and seller id are compared here."""
+        compared by the caller, who knows them; app id, merchant id and seller id are compared here.
+        """
 
     def acknowledge(self) -> HttpAnswer:
         """What tells the provider that its notification is durably taken."""
 
-    def reject(self, http_status: int, message: str) -> HttpAnswer:
-        """What tells the provider to come again; carries the contract's error body for its kind."""
+    def reject(
+        self,
+        http_status: int,
+        message: str,
+        *,
+        code: str = "INVALID_NOTIFICATION",
+        details: Any = None,
+    ) -> HttpAnswer:
+        """What tells the provider to come again, with the contract's error body for its kind (WeChat Pay wants
+        `code` to be FAIL whatever ours is).
+        """

@@ -52,7 +52,9 @@ def test_missing_header(merchant: Merchant, header: str, code: str, value: str |
 
 def test_headers_are_trimmed(merchant: Merchant) -> None:
     raw = order_body(merchant)
-    padded: dict[str, str | None] = {name: f"  {value} " for name, value in merchant.sign(raw).items()}
+    padded: dict[str, str | None] = {
+        name: f"  {value} " for name, value in merchant.sign(raw).items()
+    }
     assert merchant.post(CREATE, raw, headers=padded).status == 200
 
 
@@ -103,11 +105,15 @@ def test_timestamp_forms(merchant: Merchant) -> None:
      "1780286400 ", "+1780286400", "2026-06-01 12:00", "17802864.0"],
 )  # fmt: skip
 def test_a03_malformed_timestamp(merchant: Merchant, stamp: str) -> None:
-    expected = "SIGNATURE_EXPIRED" if stamp.strip() == "1780286400" else "INVALID_SIGNATURE_TIMESTAMP"
+    expected = (
+        "SIGNATURE_EXPIRED" if stamp.strip() == "1780286400" else "INVALID_SIGNATURE_TIMESTAMP"
+    )
     expect(merchant.post(CREATE, order_body(merchant), timestamp=stamp), 401, expected)
 
 
-@pytest.mark.parametrize("nonce", ["short", "a" * 129, "with space1", "slash/1234", "percent%41", "ünïcode1"])
+@pytest.mark.parametrize(
+    "nonce", ["short", "a" * 129, "with space1", "slash/1234", "percent%41", "ünïcode1"]
+)
 def test_i15_nonce_grammar(merchant: Merchant, nonce: str) -> None:
     raw = order_body(merchant)
     stamp = str(int(time.time()))
@@ -155,7 +161,11 @@ def test_a05_bytes_beyond_ascii(merchant: Merchant, name: str) -> None:
 def test_a06_changed_body(merchant: Merchant) -> None:
     raw = order_body(merchant)
     headers: dict[str, str | None] = dict(merchant.sign(raw))
-    for other in (raw.replace(b"1.00", b"2.00"), raw + b" ", json.dumps(json.loads(raw), indent=1).encode()):
+    for other in (
+        raw.replace(b"1.00", b"2.00"),
+        raw + b" ",
+        json.dumps(json.loads(raw), indent=1).encode(),
+    ):
         expect(merchant.post(CREATE, other, headers=headers), 401, "INVALID_SIGNATURE")
 
 
@@ -172,7 +182,9 @@ def test_a07_another_key_of_the_same_merchant(stack: Stack, merchant: Merchant) 
 def test_dot_cannot_move_between_timestamp_and_nonce(merchant: Merchant) -> None:
     raw = order_body(merchant)
     stamp, nonce = str(int(time.time())), "12345678.abcdefgh"
-    signature = hmac.new(merchant.secret.encode(), f"{stamp}.{nonce}.".encode() + raw, hashlib.sha256).hexdigest()
+    signature = hmac.new(
+        merchant.secret.encode(), f"{stamp}.{nonce}.".encode() + raw, hashlib.sha256
+    ).hexdigest()
     moved: dict[str, str | None] = {
         "x-novapay-timestamp": f"{stamp}.12345678",
         "x-novapay-nonce": "abcdefgh",
@@ -192,7 +204,11 @@ def test_failed_signature_spends_no_nonce(merchant: Merchant) -> None:
     raw = order_body(merchant)
     headers: dict[str, str | None] = dict(merchant.sign(raw))
     good = headers["x-novapay-signature"]
-    expect(merchant.post(CREATE, raw, headers=headers | {"x-novapay-signature": "0" * 64}), 401, "INVALID_SIGNATURE")
+    expect(
+        merchant.post(CREATE, raw, headers=headers | {"x-novapay-signature": "0" * 64}),
+        401,
+        "INVALID_SIGNATURE",
+    )
     assert merchant.post(CREATE, raw, headers=headers | {"x-novapay-signature": good}).status == 200
 
 
@@ -210,11 +226,29 @@ def test_a10_allowlist(stack: Stack, fresh_merchant: Merchant) -> None:
     def create() -> Answer:
         return fresh_merchant.post(CREATE, order_body(fresh_merchant))
 
-    stack.cli("merchants", "set", "--code", fresh_merchant.code, "--ip-allowlist", "10.1.2.3, 192.0.2.0/24")
+    stack.cli(
+        "merchants",
+        "set",
+        "--code",
+        fresh_merchant.code,
+        "--ip-allowlist",
+        "10.1.2.3, 192.0.2.0/24",
+    )
     expect(create(), 403, "IP_NOT_ALLOWED")
     spoofed: dict[str, str | None] = {"x-forwarded-for": "10.1.2.3", "x-real-ip": "10.1.2.3"}
-    expect(fresh_merchant.post(CREATE, order_body(fresh_merchant), headers=spoofed), 403, "IP_NOT_ALLOWED")
-    stack.cli("merchants", "set", "--code", fresh_merchant.code, "--ip-allowlist", "10.1.2.3\n127.0.0.1/8 ::1")
+    expect(
+        fresh_merchant.post(CREATE, order_body(fresh_merchant), headers=spoofed),
+        403,
+        "IP_NOT_ALLOWED",
+    )
+    stack.cli(
+        "merchants",
+        "set",
+        "--code",
+        fresh_merchant.code,
+        "--ip-allowlist",
+        "10.1.2.3\n127.0.0.1/8 ::1",
+    )
     assert create().code != "IP_NOT_ALLOWED"
 
 
@@ -234,11 +268,21 @@ def test_path_and_body_must_name_the_same_order(merchant: Merchant) -> None:
     assert merchant.post(f"/api/payment-orders/{first['externalOrderId']}", same).status == 200
 
 
-def test_a12_another_merchants_order_does_not_exist(merchant: Merchant, other_merchant: Merchant) -> None:
+def test_a12_another_merchants_order_does_not_exist(
+    merchant: Merchant, other_merchant: Merchant
+) -> None:
     order = merchant.create_order().json["order"]
     for reference in (order["id"], order["externalOrderId"], "po_nothing"):
-        expect(other_merchant.post(f"/api/payment-orders/{reference}", {"sync": False}), 404, "ORDER_NOT_FOUND")
-        expect(other_merchant.post(f"/api/payment-orders/{reference}/close", {}), 404, "ORDER_NOT_FOUND")
+        expect(
+            other_merchant.post(f"/api/payment-orders/{reference}", {"sync": False}),
+            404,
+            "ORDER_NOT_FOUND",
+        )
+        expect(
+            other_merchant.post(f"/api/payment-orders/{reference}/close", {}),
+            404,
+            "ORDER_NOT_FOUND",
+        )
         expect(other_merchant.refund(reference, "1.00"), 404, "ORDER_NOT_FOUND")
     for reference in ("rf_nothing", "anything"):
         answer = other_merchant.post(f"/api/payment-refunds/{reference}", {"sync": False})

@@ -43,8 +43,7 @@ class World:
         return self.merchant.refund(self.paid()["id"], "2.00").json["refund"]
 
     def callback(self, channel: str, token: str | None = None, body: bytes = b"x=1", method: str = "POST") -> Answer:
-        account = self.payer.accounts[channel]
-        path = f"/api/payments/callback/{account['provider']}/{account['id']}/{token or account['callbackToken']}"
+        path = self.payer.callback_path(channel, token=token)
         if method == "GET":
             return self.stack.http.request("GET", path + "?" + body.decode())
         headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -56,7 +55,7 @@ def unsigned(world: World, path: str) -> Answer:
 
 
 def provider_down(world: World, path: str, body: dict[str, Any]) -> Answer:
-    with world.payer.scenario("wxpay.native", "server_error"):
+    with world.payer.scenario("wxpay.native", "error_without_effect"):
         return world.merchant.post(path, body)
 
 
@@ -95,11 +94,6 @@ def conflicting_create(w: World) -> Answer:
 
 def close_paid(w: World) -> Answer:
     return w.merchant.post(f"{ORDERS}/{w.paid()['id']}/close", {})
-
-
-def paid_notification(w: World, channel: str) -> Answer:
-    """The very bytes of a genuine notification, sent once more."""
-    return w.payer.resend_notification(w.paid() if channel == "wxpay.native" else w.payer.paid_alipay(w.merchant))
 
 
 def refund_over(w: World) -> Answer:
@@ -166,13 +160,13 @@ REPLAYS: dict[tuple[str, str, str], Replay] = {
     ("POST", REFUND, "401"): lambda w: unsigned(w, "/api/payment-refunds/x"),
     ("POST", REFUND, "404"): lambda w: w.merchant.post("/api/payment-refunds/x", {}),
     ("POST", REFUND, "500"): refund_query_with_provider_down,
-    ("POST", ALIPAY, "200"): lambda w: paid_notification(w, "alipay.page"),
+    ("POST", ALIPAY, "200"): lambda w: w.payer.notify(w.order("alipay.page")),
     ("POST", ALIPAY, "400"): lambda w: w.callback("alipay.page"),
     ("POST", ALIPAY, "404"): lambda w: w.callback("alipay.page", token="wrong"),
-    ("GET", ALIPAY, "200"): lambda w: w.payer.resend_notification_as_get(w.payer.paid_alipay(w.merchant)),
+    ("GET", ALIPAY, "200"): lambda w: w.payer.notify_by_get(w.order("alipay.page")),
     ("GET", ALIPAY, "400"): lambda w: w.callback("alipay.page", method="GET"),
     ("GET", ALIPAY, "404"): lambda w: w.callback("alipay.page", token="wrong", method="GET"),
-    ("POST", WXPAY, "204"): lambda w: paid_notification(w, "wxpay.native"),
+    ("POST", WXPAY, "204"): lambda w: w.payer.notify(w.order()),
     ("POST", WXPAY, "400"): lambda w: w.callback("wxpay.native"),
     ("POST", WXPAY, "404"): lambda w: w.callback("wxpay.native", token="wrong"),
     ("GET", MERCHANTS, "200"): lambda w: w.admin.get(MERCHANTS),

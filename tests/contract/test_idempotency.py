@@ -40,7 +40,12 @@ def test_replay_is_byte_equal(merchant: Merchant) -> None:
 def test_same_means_the_same_meaning(merchant: Merchant) -> None:
     key, request = secrets.token_hex(8), body()
     first = merchant.post(CREATE, request, idempotency_key=key)
-    reordered = {"merchantCode": merchant.code, **dict(reversed(request.items())), "amount": 5, "extra": 1}
+    reordered = {
+        "merchantCode": merchant.code,
+        **dict(reversed(request.items())),
+        "amount": 5,
+        "extra": 1,
+    }
     raw = json.dumps(reordered, indent=2).encode()
     second = merchant.post(CREATE, raw, idempotency_key=key)
     assert (status_of(second), second.raw) == ("replayed", first.raw)
@@ -55,17 +60,25 @@ def test_c04_other_request_under_the_key(merchant: Merchant, change: dict[str, A
     key, request = secrets.token_hex(8), body()
     merchant.post(CREATE, request, idempotency_key=key)
     answer = merchant.post(CREATE, request | change, idempotency_key=key)
-    assert (answer.status, answer.code, status_of(answer)) == (409, "IDEMPOTENCY_CONFLICT", "conflict")
+    assert (answer.status, answer.code, status_of(answer)) == (
+        409,
+        "IDEMPOTENCY_CONFLICT",
+        "conflict",
+    )
 
 
-def test_c05_scope_is_merchant_operation_and_key(merchant: Merchant, other_merchant: Merchant) -> None:
+def test_c05_scope_is_merchant_operation_and_key(
+    merchant: Merchant, other_merchant: Merchant
+) -> None:
     key, request = secrets.token_hex(8), body()
     created = merchant.post(CREATE, request, idempotency_key=key)
     assert status_of(created) == "created"
     assert status_of(other_merchant.post(CREATE, request, idempotency_key=key)) == "created"
     order = created.json["order"]["id"]
     refused = merchant.post(
-        f"{CREATE}/{order}/refunds", {"externalRefundId": key, "amount": "1.00"}, idempotency_key=key
+        f"{CREATE}/{order}/refunds",
+        {"externalRefundId": key, "amount": "1.00"},
+        idempotency_key=key,
     )
     assert (refused.code, status_of(refused)) == ("ORDER_NOT_REFUNDABLE", "created")
 
@@ -94,7 +107,9 @@ def test_longest_key(merchant: Merchant) -> None:
 def test_c01_many_callers_one_order(merchant: Merchant, channel: str) -> None:
     key, request = secrets.token_hex(8), body(channelCode=channel)
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda _: merchant.post(CREATE, request, idempotency_key=key), range(12)))
+        answers = list(
+            pool.map(lambda _: merchant.post(CREATE, request, idempotency_key=key), range(12))
+        )
     final = [answer for answer in answers if answer.status == 200]
     assert final
     assert len({answer.raw for answer in final}) == 1

@@ -106,7 +106,11 @@ def test_i09_text_is_kept_exactly(merchant: Merchant) -> None:
     answer = create_with(merchant, externalOrderId=external, subject=subject, description=subject)
     assert answer.status == 200, answer.raw
     order = answer.json["order"]
-    assert (order["externalOrderId"], order["subject"], order["description"]) == (external, subject, subject)
+    assert (order["externalOrderId"], order["subject"], order["description"]) == (
+        external,
+        subject,
+        subject,
+    )
 
 
 def test_i10_unknown_fields_are_ignored(merchant: Merchant) -> None:
@@ -154,7 +158,13 @@ def test_old_channel_alias(merchant: Merchant) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.0.0.1/cb", "http://169.254.169.254/latest", "https://[::1]/x", "http://192.168.1.1:8080/"]
+    "url",
+    [
+        "http://10.0.0.1/cb",
+        "http://169.254.169.254/latest",
+        "https://[::1]/x",
+        "http://192.168.1.1:8080/",
+    ],
 )
 def test_m07_internal_callback_address(merchant: Merchant, url: str) -> None:
     answer = create_with(merchant, callbackUrl=url)

@@ -298,7 +298,9 @@ CREATE TABLE deliveries (
     PRIMARY KEY (merchant_id, id),
     UNIQUE (merchant_id, subject_id, resulting_status)
 );
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE status IN ('PENDING', 'PROCESSING');
+-- By merchant first: a claim steps from merchant to merchant, so that a long queue of one costs the others nothing.
+CREATE INDEX deliveries_due ON deliveries (merchant_id, due_at) WHERE status IN ('PENDING', 'PROCESSING');
+CREATE INDEX deliveries_leased ON deliveries (merchant_id) WHERE lease_until IS NOT NULL;
 CREATE INDEX deliveries_order ON deliveries (merchant_id, order_id);
 
 CREATE TABLE delivery_attempts (

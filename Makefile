@@ -1,0 +1,52 @@
+# Everything works without an activated environment; ./novapay makes .venv when it is missing.
+.PHONY: help run test test-fast test-vectors demo routes generate check-generated lint lock test-env
+
+PYTHON := .venv/bin/python
+SOURCES := $(wildcard core_service rest_edge admin sandbox tests)
+# Released schema that buf compares with; until a release is tagged there is nothing to break.
+PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+run: ## Install what is missing and start everything; Ctrl-C stops it
+	@exec ./novapay up
+
+test: lint ## Install what is missing, lint, and run every test
+	$(PYTHON) -m pytest -n 2
+
+test-fast: test-env ## Run the tests that take less than a minute together
+	$(PYTHON) -m pytest -n 2 -m "not slow"
+
+test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes others
+	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py
+
+demo: ## Take a payment on each channel through the sandbox and refund part of it
+	@./novapay demo
+
+routes: ## List verb, path, RPC, principals, idempotency and status of every route
+	@./novapay routes
+
+generate: test-env ## Make generated/ from the protos
+	$(PYTHON) protos/generate.py
+
+check-generated: test-env ## Fail when generated/ is not what the protos say
+	$(PYTHON) protos/generate.py --check
+
+lint: test-env check-generated ## Style, types, import contracts, protos
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy $(SOURCES)
+	.venv/bin/lint-imports
+	PYTHON=$(PYTHON) PROTO_BASE=$(PROTO_BASE) protos/lint
+
+lock: test-env ## Bring the lock files up to pyproject.toml; needs uv
+	uv pip compile pyproject.toml $(LOCK_OPTIONS) -o requirements/run.lock
+	uv pip compile pyproject.toml $(LOCK_OPTIONS) --group test -c requirements/run.lock \
+		-o requirements/test.lock
+
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
+	--custom-compile-command "make lock"
+
+test-env:
+	@./novapay --prepare requirements/test.lock

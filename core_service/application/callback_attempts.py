@@ -1,0 +1,244 @@
+"""One attempt to tell a merchant something: claim, send, record.
+
+The three steps are never in one transaction: the claim commits a lease and an open attempt row;
+sending holds neither a transaction nor a connection; the record is guarded by the claim's token. A
+worker that dies in between loses its lease, and the delivery is claimed again: at least once, the
+same body and id each time.
+
+The merchant's secret and address are read anew for each attempt. When callbacks have been switched
+off since the event, or there is no address any more, the attempt fails without a request and is
+tried again like any other: switched on again within the three days, everything is still told;
+afterwards the delivery is FAILED and can be sent by hand.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from core_service.application import merchant_cache, system_config
+from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.domain import callback
+from core_service.domain.callback import DeliveryStatus
+from core_service.errors import CoreError, Family
+from core_service.failpoints import failpoint
+from core_service.outbound_http import CallbackClient, IPNetwork, OutboundError
+from core_service.storage import callbacks as deliveries
+from core_service.storage.callbacks import ClaimedDelivery, FinishedAttempt
+from core_service.storage.database import connection_scope, transact
+
+IN_FLIGHT_PER_MERCHANT = 8
+KEPT_ANSWER_BYTES = 4096
+LEASE_MARGIN_SECONDS = 15.0
+"""What a lease lasts beyond the time limit of the request: reading before it, recording after it.
+"""
+RECORD_MARGIN_SECONDS = 5.0
+"""What must be left of a lease after the longest possible request, else the request is not begun.
+"""
+RECORD_PAUSE_SECONDS = 0.5
+"""Between two tries to record while the database is away."""
+
+_log = structlog.get_logger(__name__)
+_client: CallbackClient | None = None
+
+
+def configure(allowed_networks: Sequence[IPNetwork]) -> None:
+    """Makes the client; `allowed_networks` may be called although they are not public."""
+    global _client  # noqa: PLW0603 (wired once at start)
+    _client = CallbackClient(allowed_networks)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A claimed delivery on its way: how long it may take, until when (monotonic) it is ours."""
+
+    claimed: ClaimedDelivery
+    timeout_seconds: float
+    lease_ends: float
+
+
+@dataclass(frozen=True)
+class AttemptResult:
+    """What an attempt came to; `error_message` says in a sentence why it was not delivered."""
+
+    delivered: bool
+    http_status: int | None
+    error_message: str | None
+
+
+def claim_due(limit: int) -> list[Attempt]:
+    """Claims up to `limit` due deliveries; each must be sent or given back."""
+    timeout = system_config.current().callback_timeout_ms / 1000
+    lease = timeout + LEASE_MARGIN_SECONDS
+    lease_ends = time.monotonic() + lease
+    claimed = transact(
+        lambda: deliveries.claim_due(
+            limit=limit, in_flight_per_merchant=IN_FLIGHT_PER_MERCHANT, lease_seconds=lease
+        )
+    )
+    if claimed:
+        failpoint("d1")
+    return [Attempt(one, timeout, lease_ends) for one in claimed]
+
+
+def claim_one(
+    take: Callable[[float], ClaimedDelivery | None], timeout_seconds: float
+) -> Attempt | None:
+    """Claims what `take` takes, in one transaction, given the seconds that the lease lasts."""
+    lease = timeout_seconds + LEASE_MARGIN_SECONDS
+    lease_ends = time.monotonic() + lease
+    claimed = transact(lambda: take(lease))
+    if claimed is None:
+        return None
+    failpoint("d1")
+    return Attempt(claimed, timeout_seconds, lease_ends)
+
+
+def send(attempt: Attempt) -> AttemptResult | None:
+    """Makes the attempt and records it; None when it was given back without being made."""
+    last_start = attempt.lease_ends - attempt.timeout_seconds - RECORD_MARGIN_SECONDS
+    try:
+        with connection_scope():
+            merchant = merchant_cache.by_id(attempt.claimed.merchant_id)
+    except CoreError as refusal:
+        if refusal.family is not Family.UNAVAILABLE:
+            raise
+        give_back(attempt)
+        return None
+    if time.monotonic() > last_start:
+        give_back(attempt)
+        return None
+    finished = _post(attempt, merchant)
+    failpoint("d3")
+    recorded = _record(attempt, finished)
+    failpoint("d4")
+    _log_attempt(attempt.claimed, finished, recorded=recorded)
+    return AttemptResult(finished.delivered, finished.http_status, finished.error)
+
+
+def give_back(attempt: Attempt) -> None:
+    """Lets another worker have a delivery that was claimed and not begun."""
+    try:
+        with connection_scope():
+            transact(lambda: deliveries.give_back(attempt.claimed))
+    except CoreError as refusal:
+        # The lease ends by itself.
+        _log.warning(
+            "callback_not_given_back", delivery_id=attempt.claimed.id, reason=refusal.reason
+        )
+
+
+def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
+    claimed = attempt.claimed
+    url = callback.callback_address(claimed.order_callback_url, merchant.facts, claimed.event)
+    if url is None:
+        return _finished(claimed, error="callbacks are switched off, or there is no address")
+    headers = callback.signed_headers(
+        callback.Envelope(claimed.id, claimed.event, claimed.order_id, merchant.facts.code),
+        claimed.body,
+        merchant.notify_secret,
+        now=datetime.now(UTC),
+    )
+    assert _client is not None, "callbacks.configure() comes first"
+    started = time.monotonic()
+    try:
+        answer = _client.request(
+            "POST",
+            url,
+            headers=headers,
+            body=claimed.body,
+            timeout_seconds=attempt.timeout_seconds,
+        )
+    except (OutboundError, ValueError) as problem:
+        # ValueError: an address that was accepted by older rules.
+        milliseconds = int((time.monotonic() - started) * 1000)
+        return _finished(
+            claimed, url=url, headers=headers, error=str(problem), duration_ms=milliseconds
+        )
+    return _finished(
+        claimed,
+        url=url,
+        headers=headers,
+        http_status=answer.status,
+        retry_after=answer.headers.get("retry-after"),
+        response_body=answer.body[:KEPT_ANSWER_BYTES],
+        duration_ms=answer.duration_ms,
+    )
+
+
+def _finished(
+    claimed: ClaimedDelivery,
+    *,
+    url: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    http_status: int | None = None,
+    retry_after: str | None = None,
+    response_body: bytes | None = None,
+    error: str | None = None,
+    duration_ms: int = 0,
+) -> FinishedAttempt:
+    config = system_config.current()
+    verdict = callback.judge_attempt(
+        callback.RetryPolicy(config.callback_retry_interval_seconds, config.callback_max_attempts),
+        http_status=http_status,
+        retry_after=retry_after,
+        attempts=claimed.attempts,
+        now=datetime.now(UTC),
+        chance=random.random,
+    )
+    delivered = verdict.status is DeliveryStatus.DELIVERED
+    if http_status is not None and not delivered:
+        error = f"the merchant answered {http_status}"
+    return FinishedAttempt(
+        delivered=delivered,
+        url=url,
+        request_headers=json.dumps(dict(headers)) if headers is not None else None,
+        http_status=http_status,
+        response_body=response_body,
+        error=error,
+        duration_ms=duration_ms,
+        next_status=verdict.status,
+        pause_seconds=verdict.pause_seconds,
+    )
+
+
+def _record(attempt: Attempt, finished: FinishedAttempt) -> bool:
+    """Records an attempt; waits for a database that is away as long as the lease lasts.
+
+    False: the attempt is another worker's business now, and the merchant will get one repeat.
+    """
+    while True:
+        try:
+            with connection_scope():
+                return transact(
+                    lambda: deliveries.record_attempt(attempt.claimed, finished),
+                    committed=lambda: deliveries.is_recorded(attempt.claimed),
+                )
+        except CoreError as refusal:
+            if refusal.family is not Family.UNAVAILABLE:
+                raise
+            if time.monotonic() > attempt.lease_ends:
+                return False
+        time.sleep(RECORD_PAUSE_SECONDS)
+
+
+def _log_attempt(claimed: ClaimedDelivery, finished: FinishedAttempt, *, recorded: bool) -> None:
+    _log.info(
+        "callback_attempt",
+        merchant_id=claimed.merchant_id,
+        order_id=claimed.order_id,
+        refund_id=claimed.refund_id,
+        delivery_id=claimed.id,
+        event_type=claimed.event,
+        attempt=claimed.attempt_number,
+        delivered=finished.delivered,
+        http_status=finished.http_status,
+        error=finished.error,
+        duration_ms=finished.duration_ms,
+        next_status=finished.next_status,
+        recorded=recorded,
+    )

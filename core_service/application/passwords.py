@@ -1,0 +1,46 @@
+"""Operators' passwords: argon2id, a few at a time, and the same work whether or not there is one to compare."""
+
+from threading import BoundedSemaphore
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from core_service.errors import CoreError
+
+HASHES_AT_ONCE = 2
+"""Each takes 64 MiB and a processor for about 0.1 s."""
+WAIT_SECONDS = 2
+
+_hasher = PasswordHasher()
+_turn = BoundedSemaphore(HASHES_AT_ONCE)
+# Of nothing that anybody knows: what an unknown operator's password is compared with.
+_DUMMY_HASH = (
+    "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+)
+
+
+def hash_password(password: str) -> str:
+    """Hash a password for keeping. Raises OVERLOADED."""
+    _take_turn()
+    try:
+        return _hasher.hash(password)
+    finally:
+        _turn.release()
+
+
+def is_password(password: str, kept: str | None) -> bool:
+    """Compare with the kept hash; None costs the same and is never right. Raises OVERLOADED."""
+    _take_turn()
+    try:
+        _hasher.verify(kept or _DUMMY_HASH, password)
+    except (Argon2Error, InvalidHashError):
+        return False
+    finally:
+        _turn.release()
+    return kept is not None
+
+
+def _take_turn() -> None:
+    if not _turn.acquire(timeout=WAIT_SECONDS):
+        raise CoreError("OVERLOADED", retry_after_seconds=WAIT_SECONDS)

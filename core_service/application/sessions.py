@@ -1,0 +1,159 @@
+"""Operators' sessions: sign in, who is it, sign out. One hour of somebody else's guessing gains nothing."""
+
+import hashlib
+import ipaddress
+import math
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core_service.application import passwords
+from core_service.calls import Call, OperatorIdentity
+from core_service.domain import one_time_code
+from core_service.errors import CoreError
+from core_service.storage import access, audit, sealed_places
+from core_service.storage.access import OperatorRow
+from core_service.storage.database import transact
+from core_service.storage.secret_box import SecretBox
+
+IDLE_LIMIT = timedelta(minutes=15)
+ABSOLUTE_LIMIT = timedelta(hours=12)
+TOUCH_PRECISION = timedelta(seconds=30)
+MAX_TRIES = 10
+LOCKED_FOR = timedelta(minutes=30)
+
+_box: list[SecretBox] = []
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session with its owner as of now."""
+
+    operator: OperatorRow
+    expires_at: datetime
+    """The latest possible end; 15 idle minutes end it earlier."""
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A session just opened; the token is known to nobody else."""
+
+    token: str
+    session: Session
+
+
+def configure(box: SecretBox) -> None:
+    """Set the keys that open TOTP keys."""
+    _box[:] = [box]
+
+
+def sign_in(
+    call: Call, *, email: str, password: str, one_time: str | None, now: datetime
+) -> NewSession:
+    """Open a session with a new token.
+
+    Raises ADMIN_UNAUTHENTICATED, the same whichever part was wrong, RATE_LIMITED after ten tries on
+    one account or from one source, and OVERLOADED.
+    """
+    email = email.strip().lower()
+    subjects = _subjects(email, call.client_address)
+    _count_try(subjects, now)
+    operator = access.operator_by_email(email)
+    usable = operator if operator is not None and operator.enabled else None
+    is_right = passwords.is_password(password, usable and usable.password_hash)
+    if usable is None or not is_right:
+        raise _refused()
+    token = secrets.token_urlsafe(32)
+    expires_at = now + ABSOLUTE_LIMIT
+    call.operator = OperatorIdentity(usable.id, usable.email, usable.role)
+
+    def open_session() -> None:
+        _spend_one_time_code(usable, one_time, now)
+        access.insert_session(
+            token_hash(token.encode()), usable.id, call.client_address, now=now, expires_at=expires_at
+        )
+        access.clear_sign_in_failures(subjects[0])
+        for source in subjects[1:]:
+            access.forgive_sign_in(source)
+        audit.record(
+            call, action="operator.sign_in", target=f"operator:{usable.id}", before=None, after=None
+        )
+
+    transact(open_session)
+    return NewSession(token, Session(usable, expires_at))
+
+
+def session_of(token: bytes, *, now: datetime) -> Session:
+    """Find the session that a token opens, with the role as it is now. Raises ADMIN_UNAUTHENTICATED."""
+    hashed = token_hash(token)
+    found = access.live_session(hashed, now=now, idle_since=now - IDLE_LIMIT)
+    if found is None:
+        raise CoreError("ADMIN_UNAUTHENTICATED")
+    if now - found.last_seen_at > TOUCH_PRECISION:
+        access.touch_session(hashed, now=now)
+    return Session(found.operator, found.expires_at)
+
+
+def sign_out(call: Call, token: bytes) -> None:
+    """End a session on the server."""
+
+    def end() -> None:
+        access.delete_session(token_hash(token))
+        if call.operator is not None:
+            audit.record(
+                call,
+                action="operator.sign_out",
+                target=f"operator:{call.operator.id}",
+                before=None,
+                after=None,
+            )
+
+    transact(end)
+
+
+def token_hash(token: bytes) -> bytes:
+    """What is stored of a token: 256 random bits need no slow hash."""
+    return hashlib.sha256(token).digest()
+
+
+def csrf_token(token: bytes) -> str:
+    """What a page sends back in x-csrf-token: hex, tells nothing about the session token."""
+    return hashlib.sha256(b"csrf:" + token).hexdigest()
+
+
+def _subjects(email: str, client_address: str | None) -> tuple[str, ...]:
+    """Who is guessed at, and who is guessing (an IPv6 network of 64 bits counts as one)."""
+    account = f"account:{email}"
+    if client_address is None:
+        return (account,)
+    try:
+        address = ipaddress.ip_address(client_address)
+    except ValueError:
+        return (account,)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    bits = 32 if address.version == 4 else 64
+    return (account, f"source:{ipaddress.ip_network(f'{address}/{bits}', strict=False)}")
+
+
+def _count_try(subjects: tuple[str, ...], now: datetime) -> None:
+    for subject in subjects:
+        failures = access.count_sign_in(
+            subject, limit=MAX_TRIES, now=now, window_ends_at=now + LOCKED_FOR
+        )
+        if failures.count > MAX_TRIES:
+            seconds = math.ceil((failures.window_ends_at - now).total_seconds())
+            raise CoreError("RATE_LIMITED", retry_after_seconds=max(1, seconds))
+
+
+def _spend_one_time_code(operator: OperatorRow, one_time: str | None, now: datetime) -> None:
+    if operator.totp_sealed is None:
+        return
+    key = _box[0].open(operator.totp_sealed, sealed_places.operator_totp(operator.id))
+    step = one_time_code.matching_step(key, one_time or "", now.timestamp())
+    if step is None or not access.spend_totp_step(operator.id, step):
+        raise _refused()
+
+
+def _refused() -> CoreError:
+    return CoreError("ADMIN_UNAUTHENTICATED", "E-mail address, password or one-time code is wrong.")

@@ -1,0 +1,198 @@
+"""`novapay up`, and one process group each: `core`, `worker`, `edge`, `sandbox`."""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from core_service.cli.care import open_database, refuse_pending_migrations
+from core_service.cli.failure import CommandFailed, load_settings
+from core_service.cli.programs import (
+    core_environment,
+    core_programs,
+    edge_command,
+    edge_environment,
+    edge_program,
+    refuse_taken,
+    sandbox_command,
+    sandbox_program,
+    source_path,
+    without_core_secrets,
+    worker_programs,
+)
+from core_service.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from core_service.settings import Settings
+from core_service.storage import migrator
+from core_service.supervisor import Program, StartFailedError, StopRequested, Supervisor, log_line
+
+SEED_TIMEOUT_SECONDS = 60
+
+
+def up(arguments: Namespace) -> int:
+    """Start everything in order, say so, and stay until a signal comes."""
+    settings = load_settings()
+    with_sandbox = not arguments.no_sandbox
+    if with_sandbox and settings.is_production:
+        raise CommandFailed("the sandbox has no place in production: novapay up --no-sandbox")
+    addresses = {
+        "NOVAPAY_HTTP_BIND": settings.http_bind,
+        "NOVAPAY_GRPC_BIND": settings.grpc_bind,
+    }
+    if with_sandbox:
+        addresses["NOVAPAY_SANDBOX_BIND"] = settings.sandbox_bind
+
+    def start(supervisor: Supervisor, database_url: str) -> None:
+        apply_migrations(database_url)
+        supervisor.start(*core_programs(settings, database_url))
+        supervisor.start(*worker_programs(settings, database_url))
+        supervisor.start(edge_program(settings))
+        demo = None
+        if with_sandbox:
+            supervisor.start(sandbox_program(settings))
+            demo = seed_demo_merchant(settings, database_url)
+            supervisor.check_stop()
+        announce(settings, demo, as_json=arguments.json)
+
+    return _supervise(settings, addresses, start)
+
+
+def core(arguments: Namespace) -> int:
+    """Run the core's processes until a signal comes."""
+    settings = load_settings()
+
+    def start(supervisor: Supervisor, database_url: str) -> None:
+        refuse_pending_migrations(database_url)
+        _start_group(supervisor, core_programs(settings, database_url), arguments, "core")
+
+    return _supervise(settings, {"NOVAPAY_GRPC_BIND": settings.grpc_bind}, start)
+
+
+def worker(arguments: Namespace) -> int:
+    """Run the workers until a signal comes."""
+    settings = load_settings()
+
+    def start(supervisor: Supervisor, database_url: str) -> None:
+        refuse_pending_migrations(database_url)
+        _start_group(supervisor, worker_programs(settings, database_url), arguments, "worker")
+
+    return _supervise(settings, {}, start)
+
+
+def edge(arguments: Namespace) -> int:
+    """Become gunicorn, which runs and drains the edge's processes itself."""
+    del arguments
+    # Without the settings of the core: an edge of its own machine has none of those secrets.
+    command = edge_command()
+    os.execve(command[0], command, edge_environment(os.environ))
+
+
+def sandbox(arguments: Namespace) -> int:
+    """Become the sandbox."""
+    del arguments
+    if os.environ.get("NOVAPAY_ENV") == "production":
+        raise CommandFailed("the sandbox has no place in production")
+    command = sandbox_command()
+    os.execve(command[0], command, without_core_secrets(source_path(os.environ)))
+
+
+def apply_migrations(database_url: str) -> None:
+    """Apply what is pending; several starts at once are fine."""
+    try:
+        applied = migrator.migrate(database_url)
+    except migrator.MigrationError as error:
+        raise CommandFailed(str(error)) from error
+    log_line("migrated", applied=applied)
+
+
+def seed_demo_merchant(settings: Settings, database_url: str) -> dict[str, Any] | str:
+    """Have the sandbox set its demo merchant up; return what it prints, an object if it is one."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sandbox.seed"],
+            env=core_environment(settings, database_url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=SEED_TIMEOUT_SECONDS,
+            check=True,
+            # Ctrl-C is for us to pass on.
+            start_new_session=True,
+        )
+    except subprocess.SubprocessError as error:
+        raise StartFailedError(f"the demo merchant could not be set up: {error}") from error
+    try:
+        told = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return done.stdout.strip()
+    return told if isinstance(told, dict) else done.stdout.strip()
+
+
+def announce(settings: Settings, demo: dict[str, Any] | str | None, *, as_json: bool) -> None:
+    """Print where everything is; with `--json` as one object."""
+    facts: dict[str, Any] = {
+        "edge": settings.public_base_url,
+        "docs": f"{settings.public_base_url}/docs",
+        "console": f"{settings.public_base_url}/admin",
+        "core": settings.grpc_bind,
+        "tokenFile": str(settings.data_dir / "grpc_token"),
+    }
+    if settings.admin_bootstrap and not settings.is_production:
+        facts["operator"] = settings.admin_bootstrap.email
+        facts["operatorPassword"] = settings.admin_bootstrap.password
+    if demo is not None:
+        facts["sandbox"] = f"http://{settings.sandbox_bind}"
+        facts["demoMerchant"] = demo
+    if as_json:
+        print(json.dumps({"ready": True, **facts}, ensure_ascii=False), flush=True)
+        return
+    lines = ["", "NovaPay is ready / NovaPay 已就绪"]
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"  {name}.{key:<24} {item}" for key, item in value.items()]
+        else:
+            lines.append(f"  {name:<37} {value}")
+    lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务", ""]
+    print("\n".join(lines), flush=True)
+
+
+def _start_group(
+    supervisor: Supervisor, programs: list[Program], arguments: Namespace, name: str
+) -> None:
+    supervisor.start(*programs)
+    if arguments.json:
+        print(json.dumps({"ready": True, "group": name}), flush=True)
+    log_line("ready", group=name)
+
+
+def _supervise(
+    settings: Settings, addresses: dict[str, str], start: Callable[[Supervisor, str], None]
+) -> int:
+    """Run `start` with the database up, then watch until a signal; the database stops last."""
+    refuse_taken(addresses)
+    database: EmbeddedPostgres | None = None
+    try:
+        with Supervisor() as supervisor:
+            database, database_url = open_database(settings)
+            if database:
+                supervisor.at_the_end(database.stop)
+            supervisor.check_stop()
+            start(supervisor, database_url)
+            supervisor.watch(lambda: _keep_database(database))
+    except StopRequested:
+        pass
+    except (StartFailedError, EmbeddedPostgresError) as error:
+        raise CommandFailed(str(error)) from error
+    return 0
+
+
+def _keep_database(database: EmbeddedPostgres | None) -> None:
+    """Restart the server if it ended, and take it over when the command that owned it went away."""
+    if database is None:
+        return
+    try:
+        database.ensure_running()
+    except EmbeddedPostgresError as error:
+        log_line("database_not_running", error=str(error))

@@ -1,0 +1,100 @@
+"""JSON lines on standard error, one object a line, from an allowlist of fields.
+
+A field that is not listed is left out: bodies, headers and secrets cannot get into a log by being
+passed to it. Library loggers write through the same door.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+FIELDS = frozenset(
+    {
+        "timestamp",
+        "level",
+        "event",
+        "logger",
+        "exception",
+        "request_id",
+        "method",
+        "reason",
+        "principal",
+        "merchant",
+        "operator",
+        "duration_ms",
+        "request_bytes",
+        "address",
+        "process",
+        "status",
+        "delivery_id",
+        "order_id",
+        "refund_id",
+        "count",
+        "worker",
+        "signal",
+    }
+)
+
+
+def _only_listed_fields(_logger: Any, _name: str, event: Any) -> Any:
+    return {key: value for key, value in event.items() if key in FIELDS}
+
+
+def _traceback_without_values(_logger: Any, _name: str, event: Any) -> Any:
+    """Where an exception came from and of what type; its text may quote what was asked."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    if isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if info and info[1] is not None:
+        event["exception"] = _frames(info[1])
+    return event
+
+
+def _frames(failure: BaseException) -> list[str]:
+    lines: list[str] = []
+    seen: BaseException | None = failure
+    while seen is not None:
+        lines.append(type(seen).__qualname__)
+        trace = seen.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            lines.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+            trace = trace.tb_next
+        seen = seen.__cause__ or seen.__context__
+    return lines
+
+
+_PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _traceback_without_values,
+    _only_listed_fields,
+]
+
+
+def configure() -> None:
+    """Send every log line of this process through here; once, at start."""
+    structlog.configure(
+        processors=[*_PROCESSORS, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_PROCESSORS],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)

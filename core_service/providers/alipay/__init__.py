@@ -1,0 +1,1 @@
+"""Alipay open platform gateway with RSA2 signatures, in public-key or certificate mode."""

@@ -1,0 +1,65 @@
+"""Field rules of a request: those of the proto file, and what the edge found before there was a message."""
+
+from collections.abc import Iterable
+
+import protovalidate
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2
+
+from core_service.errors import FieldViolation, invalid_request
+
+
+def check(request: Message, forwarded: bytes | None) -> None:
+    """Raise INVALID_REQUEST that names every wrong field by its JSON path.
+
+    `forwarded` is a serialized google.rpc.BadRequest. What it says about a field goes before what the
+    rules say about the gap that the field left.
+    """
+    found = _forwarded(forwarded)
+    named = {violation.field for violation in found}
+    for violation in protovalidate.collect_violations(request):
+        path = ".".join(
+            _json_name(element.field_name) for element in violation.proto.field.elements
+        )
+        if path not in named:
+            named.add(path)
+            found.append(FieldViolation(path, violation.proto.message))
+    found += [
+        FieldViolation(path, "must not contain the character U+0000")
+        for path in _with_nul(request, "")
+        if path not in named
+    ]
+    if found:
+        raise invalid_request(*found)
+
+
+def _forwarded(serialized: bytes | None) -> list[FieldViolation]:
+    if not serialized:
+        return []
+    try:
+        bad_request = error_details_pb2.BadRequest.FromString(serialized)
+    except DecodeError:
+        return [FieldViolation("", "the request could not be read")]
+    return [
+        FieldViolation(violation.field, violation.description)
+        for violation in bad_request.field_violations
+    ]
+
+
+def _with_nul(message: Message, prefix: str) -> Iterable[str]:
+    """Paths of strings that PostgreSQL cannot keep."""
+    for field, value in message.ListFields():
+        path = prefix + field.json_name
+        items = value if field.is_repeated else (value,)
+        if field.type == FieldDescriptor.TYPE_STRING:
+            if any("\0" in item for item in items):
+                yield path
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for item in items:
+                yield from _with_nul(item, f"{path}.")
+
+
+def _json_name(field_name: str) -> str:
+    head, *rest = field_name.split("_")
+    return head + "".join(word.capitalize() for word in rest)

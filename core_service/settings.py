@@ -1,0 +1,438 @@
+"""Process settings, read once from the environment: typed, frozen, every problem reported at once.
+
+`Settings.load(os.environ)` is the only way in. Outside production it makes the secrets that are
+missing and keeps them in the data directory; production refuses every development default instead.
+A secret can also be given as a file: `NOVAPAY_GRPC_TOKEN_FILE=/run/secrets/token`.
+"""
+
+import base64
+import binascii
+import ipaddress
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MIN_PRODUCTION_TOKEN_LENGTH = 32
+MASTER_KEY_BYTES = 32
+MAX_PROCESSES = 64
+MAX_UNIX_PATH_BYTES = 107
+
+SYSTEM_CONFIG_DEFAULTS: Mapping[str, int] = MappingProxyType(
+    {
+        "PAYMENT_EXPIRE_MINUTES": 30,
+        "MERCHANT_SIGNATURE_MAX_AGE_SECONDS": 300,
+        "IDEMPOTENCY_LEASE_SECONDS": 30,
+        "IDEMPOTENCY_RETENTION_DAYS": 7,
+        "CALLBACK_TIMEOUT_MS": 10_000,
+        "CALLBACK_MAX_ATTEMPTS": 14,
+        "CALLBACK_RETRY_INTERVAL_SECONDS": 15,
+        "SETTLEMENT_HOLD_DAYS": 1,
+    }
+)
+"""Runtime settings: the environment may give another default, a row in the database overrides."""
+
+
+class SettingsError(Exception):
+    """What is wrong with the environment; `problems` names each setting and what it should be."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class Environment(StrEnum):
+    """Where this runs. Only `production` refuses development defaults."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class GrpcTls:
+    """PEM files of TLS between the core and its callers; `client_*` makes it mutual."""
+
+    certificate: Path
+    key: Path
+    ca: Path | None
+    """Authority that callers check the core against; None: the system's."""
+    client_ca: Path | None
+    """Authority of the certificates that callers must show; None: none is asked for."""
+    client_certificate: Path | None
+    client_key: Path | None
+
+
+@dataclass(frozen=True)
+class AdminBootstrap:
+    """The first operator, made when there is none."""
+
+    email: str
+    password: str = field(repr=False)
+    name: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the core and the command line are told by the environment."""
+
+    environment: Environment
+    data_dir: Path
+    database_url: str | None = field(repr=False)
+    """None: the embedded server in `data_dir`."""
+    http_bind: str
+    grpc_bind: str
+    """host:port or unix:PATH, just as gRPC takes it."""
+    grpc_tls: GrpcTls | None
+    grpc_token: str = field(repr=False)
+    sandbox_bind: str
+    metrics_bind: str | None
+    public_base_url: str
+    """Without a slash at the end."""
+    encryption_keys: Mapping[str, bytes] = field(repr=False)
+    """Master keys by id, 32 bytes each; the first one writes."""
+    trusted_proxies: tuple[Network, ...]
+    outbound_allow: tuple[Network, ...]
+    core_processes: int
+    edge_processes: int
+    worker_processes: int
+    admin_bootstrap: AdminBootstrap | None
+    system_config_defaults: Mapping[str, str]
+
+    @property
+    def is_production(self) -> bool:
+        """Tell whether development conveniences are forbidden."""
+        return self.environment is Environment.PRODUCTION
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the environment; raises SettingsError with all problems."""
+        reader = _Reader(environ)
+        settings = _read(reader)
+        if settings.is_production:
+            reader.problems += _development_defaults(settings, environ)
+        if reader.problems:
+            raise SettingsError(reader.problems)
+        return settings
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """Split `host:port` or `[v6]:port`; raises ValueError."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError("must be host:port, like 127.0.0.1:8000")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class _Reader:
+    """Takes values out of the environment and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str = "") -> str:
+        """An empty value counts as unset."""
+        return self._environ.get(name, "").strip() or default
+
+    def secret(self, name: str) -> str:
+        """A secret from NAME, or from the file that NAME_FILE names; empty when unset."""
+        path = self.text(f"{name}_FILE")
+        if not path:
+            return self.text(name)
+        if self.text(name):
+            self.problems.append(f"{name} and {name}_FILE are both set; keep one of them")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self.problems.append(f"{name}_FILE={path} cannot be read: {error}")
+            return ""
+
+    def parsed(self, name: str, default: str, parse: Callable[[str], T], fallback: T) -> T:
+        """Parse a value; a ValueError becomes a problem that names the setting."""
+        text = self.text(name, default)
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.problems.append(f"{name}={text}: {error}")
+            return fallback
+
+    def file(self, name: str) -> Path | None:
+        """A file that exists, or None when unset."""
+        text = self.text(name)
+        if not text:
+            return None
+        if not Path(text).is_file():
+            self.problems.append(f"{name}={text}: there is no such file")
+        return Path(text)
+
+
+def _read(reader: _Reader) -> Settings:
+    environment = reader.parsed(
+        "NOVAPAY_ENV", "development", _environment, fallback=Environment.PRODUCTION
+    )
+    is_production = environment is Environment.PRODUCTION
+    data_dir = Path(reader.text("NOVAPAY_DATA_DIR", ".novapay")).absolute()
+    http_bind = reader.parsed("NOVAPAY_HTTP_BIND", "127.0.0.1:8000", _host_and_port, "")
+    grpc_bind = reader.parsed("NOVAPAY_GRPC_BIND", "127.0.0.1:50051", _grpc_address, "")
+    one_core = 1 if grpc_bind.startswith("unix:") else MAX_PROCESSES
+    cpus = os.cpu_count() or 1
+    return Settings(
+        environment=environment,
+        data_dir=data_dir,
+        database_url=_database_url(reader),
+        http_bind=http_bind,
+        grpc_bind=grpc_bind,
+        grpc_tls=_grpc_tls(reader),
+        grpc_token=_grpc_token(reader, data_dir),
+        sandbox_bind=reader.parsed("NOVAPAY_SANDBOX_BIND", "127.0.0.1:8010", _host_and_port, ""),
+        metrics_bind=reader.parsed("NOVAPAY_METRICS_BIND", "", _optional_bind, None),
+        public_base_url=reader.parsed(
+            "NOVAPAY_PUBLIC_BASE_URL", _local_url(http_bind), _base_url, ""
+        ),
+        encryption_keys=_encryption_keys(reader, data_dir, is_production=is_production),
+        trusted_proxies=reader.parsed("NOVAPAY_TRUSTED_PROXIES", "", parse_networks, ()),
+        outbound_allow=reader.parsed(
+            "NOVAPAY_OUTBOUND_ALLOW", "" if is_production else "127.0.0.0/8", parse_networks, ()
+        ),
+        # A core costs about twice the processor time of the edge, and one process uses one core.
+        core_processes=_processes(reader, "CORE", min(cpus, one_core), one_core),
+        edge_processes=_processes(reader, "EDGE", max(1, cpus // 2)),
+        worker_processes=_processes(reader, "WORKER", max(1, cpus // 4)),
+        admin_bootstrap=_admin_bootstrap(reader, is_production=is_production),
+        system_config_defaults=_system_config(reader),
+    )
+
+
+def _development_defaults(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Find what production does not tolerate."""
+    problems = []
+    if not environ.get("NOVAPAY_PUBLIC_BASE_URL"):
+        problems.append("NOVAPAY_PUBLIC_BASE_URL is needed in production: https://your.domain")
+    elif not settings.public_base_url.startswith("https://"):
+        problems.append("NOVAPAY_PUBLIC_BASE_URL must begin with https:// in production")
+    if environ.get("NOVAPAY_SANDBOX_BIND"):
+        problems.append("NOVAPAY_SANDBOX_BIND must not be set: the sandbox has no place here")
+    if 0 < len(settings.grpc_token) < MIN_PRODUCTION_TOKEN_LENGTH:
+        problems.append(
+            f"NOVAPAY_GRPC_TOKEN is too short: {MIN_PRODUCTION_TOKEN_LENGTH} characters or more"
+        )
+    # Other private networks may be a merchant's on purpose; these never are.
+    problems += [
+        f"NOVAPAY_OUTBOUND_ALLOW opens {network}: callbacks could reach this machine,"
+        " the cloud's metadata service or any address at all"
+        for network in settings.outbound_allow
+        if _opens_this_machine(network)
+    ]
+    return problems
+
+
+def _opens_this_machine(network: Network) -> bool:
+    if network.prefixlen < 8:
+        return True
+    return network.is_loopback or network.is_link_local or network.is_unspecified
+
+
+def _environment(text: str) -> Environment:
+    try:
+        return Environment(text)
+    except ValueError:
+        raise ValueError("must be development, test or production") from None
+
+
+def _host_and_port(text: str) -> str:
+    parse_bind(text)
+    return text
+
+
+def _optional_bind(text: str) -> str | None:
+    return _host_and_port(text) if text else None
+
+
+def _grpc_address(text: str) -> str:
+    if not text.startswith("unix:"):
+        return _host_and_port(text)
+    if len(os.fsencode(text.removeprefix("unix:"))) > MAX_UNIX_PATH_BYTES:
+        raise ValueError(f"the path of a socket may have {MAX_UNIX_PATH_BYTES} bytes")
+    return text
+
+
+def _local_url(bind: str) -> str:
+    """Address under which a browser on this machine reaches the edge."""
+    host, _, port = bind.rpartition(":")
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port or 8000}"  # noqa: S104
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https address")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("must not have credentials, a query or a fragment")
+    return text.rstrip("/")
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Parse addresses and CIDR ranges between commas or white space; raises ValueError."""
+    return tuple(ipaddress.ip_network(part) for part in text.replace(",", " ").split())
+
+
+def _database_url(reader: _Reader) -> str | None:
+    url = reader.secret("DATABASE_URL")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        reader.problems.append("DATABASE_URL must begin with postgresql://")
+    return url or None
+
+
+def _grpc_tls(reader: _Reader) -> GrpcTls | None:
+    names = ("CERT", "KEY", "CA", "CLIENT_CA", "CLIENT_CERT", "CLIENT_KEY")
+    files = {name: reader.file(f"NOVAPAY_GRPC_TLS_{name}") for name in names}
+    certificate, key = files["CERT"], files["KEY"]
+    if certificate and key:
+        return GrpcTls(
+            certificate=certificate,
+            key=key,
+            ca=files["CA"],
+            client_ca=files["CLIENT_CA"],
+            client_certificate=files["CLIENT_CERT"],
+            client_key=files["CLIENT_KEY"],
+        )
+    if any(files.values()):
+        reader.problems.append("NOVAPAY_GRPC_TLS_CERT and NOVAPAY_GRPC_TLS_KEY are needed for TLS")
+    return None
+
+
+def _grpc_token(reader: _Reader, data_dir: Path) -> str:
+    given = reader.secret("NOVAPAY_GRPC_TOKEN")
+    if given and not (given.isascii() and given.isprintable() and " " not in given):
+        reader.problems.append("NOVAPAY_GRPC_TOKEN must be printable ASCII without spaces")
+    return given or _kept_secret(
+        reader, data_dir / "grpc_token", "NOVAPAY_GRPC_TOKEN", lambda: secrets.token_urlsafe(32)
+    )
+
+
+def _encryption_keys(
+    reader: _Reader, data_dir: Path, *, is_production: bool
+) -> Mapping[str, bytes]:
+    name = "NOVAPAY_DATA_ENCRYPTION_KEYS"
+    given = reader.secret(name)
+    if not given:
+        if is_production:
+            reader.problems.append(
+                f"{name} is needed in production, as id:base64key; make a key with"
+                " `openssl rand -base64 32` and keep a copy: without it stored secrets are lost"
+            )
+            return {}
+        given = _kept_secret(reader, data_dir / "encryption_keys", name, _new_master_key)
+    try:
+        return parse_encryption_keys(given)
+    except ValueError as error:
+        reader.problems.append(f"{name}: {error}")  # never the value itself
+        return {}
+
+
+def parse_encryption_keys(text: str) -> Mapping[str, bytes]:
+    """Parse `id:base64key[,id:base64key…]`; raises ValueError that does not repeat a key."""
+    keys: dict[str, bytes] = {}
+    for position, part in enumerate(text.split(","), start=1):
+        key_id, separator, encoded = part.strip().partition(":")
+        if not separator or not key_id or len(key_id.encode()) > 64:
+            raise ValueError(f"entry {position} must be id:base64key")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            raise ValueError(f"key {key_id} is not base64") from None
+        if len(key) != MASTER_KEY_BYTES:
+            raise ValueError(f"key {key_id} has {len(key)} bytes instead of {MASTER_KEY_BYTES}")
+        if key_id in keys:
+            raise ValueError(f"key id {key_id} is given twice")
+        keys[key_id] = key
+    return MappingProxyType(keys)
+
+
+def _new_master_key() -> str:
+    return f"k1:{base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode()}"
+
+
+def _kept_secret(reader: _Reader, path: Path, name: str, make: Callable[[], str]) -> str:
+    """Read a secret that an earlier start made, or make it; several starts agree on one."""
+    try:
+        if not path.exists():
+            _link_new_file(path, make())
+        if path.stat().st_mode & 0o077:
+            reader.problems.append(f"{path} can be read by others: chmod 600 {path}")
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        reader.problems.append(f"{name} is not set and {path} cannot be kept: {error}")
+        return ""
+
+
+def _link_new_file(path: Path, text: str) -> None:
+    """Put a whole file into place unless another process was first."""
+    # Root's directory may be passed through: the database runs under another account.
+    path.parent.mkdir(mode=0o700 if os.geteuid() else 0o711, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _processes(reader: _Reader, kind: str, default: int, most: int = MAX_PROCESSES) -> int:
+    def parse(text: str) -> int:
+        if text.isdecimal() and 1 <= int(text) <= most:
+            return int(text)
+        why = " (two servers cannot share one unix socket)" if most == 1 else ""
+        raise ValueError(f"must be a number from 1 to {most}{why}")
+
+    return reader.parsed(f"NOVAPAY_{kind}_PROCESSES", str(default), parse, default)
+
+
+def _admin_bootstrap(reader: _Reader, *, is_production: bool) -> AdminBootstrap | None:
+    demo = {} if is_production else DEMO_ADMIN
+    email = reader.text("ADMIN_BOOTSTRAP_EMAIL", demo.get("email", ""))
+    password = reader.secret("ADMIN_BOOTSTRAP_PASSWORD") or demo.get("password", "")
+    if not email and not password:
+        return None
+    if "@" not in email:
+        reader.problems.append("ADMIN_BOOTSTRAP_EMAIL must be an e-mail address")
+    if not password:
+        reader.problems.append("ADMIN_BOOTSTRAP_PASSWORD is needed with ADMIN_BOOTSTRAP_EMAIL")
+    if is_production and password == DEMO_ADMIN["password"]:
+        reader.problems.append("ADMIN_BOOTSTRAP_PASSWORD is the demo password; choose another")
+    return AdminBootstrap(email, password, reader.text("ADMIN_BOOTSTRAP_NAME", "Administrator"))
+
+
+DEMO_ADMIN: Mapping[str, str] = MappingProxyType(
+    {"email": "admin@novapay.example", "password": "novapay-demo-admin"}
+)
+"""Signs in to the console in development; printed at start, refused in production."""
+
+
+def _system_config(reader: _Reader) -> Mapping[str, str]:
+    def parse(text: str) -> str:
+        if not text.isdecimal() or not int(text) <= 2**31 - 1:
+            raise ValueError("must be a whole number")
+        return text
+
+    return MappingProxyType(
+        {
+            key: reader.parsed(key, str(default), parse, str(default))
+            for key, default in SYSTEM_CONFIG_DEFAULTS.items()
+        }
+    )

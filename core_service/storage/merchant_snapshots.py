@@ -1,0 +1,132 @@
+"""Reads that the snapshot cache is made of, and the statement that spends a nonce.
+
+The merchant's row is read first: every write to what belongs to it bumps `merchants.version` in the
+same transaction, so whatever is read after it is at least as new as that version.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from core_service.storage.database import Row, execute, fetch_all, fetch_one
+
+
+@dataclass(frozen=True)
+class MerchantRows:
+    """Everything that belongs to one merchant, as stored; secrets are sealed."""
+
+    merchant: Row
+    credentials: list[Row]
+    accounts: list[Row]
+    bindings: list[Row]
+
+
+@dataclass(frozen=True)
+class VersionOf:
+    """Which merchant something belongs to, and how new that merchant is."""
+
+    merchant_id: str
+    version: int
+
+
+def load(merchant_id: str) -> MerchantRows | None:
+    """Read one merchant whole."""
+    merchant = fetch_one("SELECT * FROM merchants WHERE id = %s", (merchant_id,))
+    if merchant is None:
+        return None
+    return MerchantRows(
+        merchant=merchant,
+        credentials=fetch_all("SELECT * FROM credentials WHERE merchant_id = %s", (merchant_id,)),
+        accounts=fetch_all(
+            "SELECT * FROM channel_accounts WHERE merchant_id = %s ORDER BY created_at, id",
+            (merchant_id,),
+        ),
+        bindings=fetch_all("SELECT * FROM bindings WHERE merchant_id = %s", (merchant_id,)),
+    )
+
+
+def version_by_id(merchant_id: str) -> VersionOf | None:
+    """None: no such merchant."""
+    return _version("SELECT id, version FROM merchants WHERE id = %s", merchant_id)
+
+
+def version_by_code(code: str) -> VersionOf | None:
+    """None: no such merchant."""
+    return _version("SELECT id, version FROM merchants WHERE code = %s", code)
+
+
+def version_by_key(key_id: str) -> VersionOf | None:
+    """None: no such key."""
+    return _version(
+        "SELECT m.id, m.version FROM credentials c JOIN merchants m ON m.id = c.merchant_id "
+        "WHERE c.key_id = %s",
+        key_id,
+    )
+
+
+def version_by_account(account_id: str) -> VersionOf | None:
+    """None: no such channel account."""
+    return _version(
+        "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
+        "WHERE a.id = %s",
+        account_id,
+    )
+
+
+class NonceOutcome(StrEnum):
+    """What became of an attempt to spend a nonce."""
+
+    SPENT = "SPENT"
+    REPLAYED = "REPLAYED"
+    STALE = "STALE"
+    """The merchant changed since it was read: nothing was spent."""
+
+
+def spend_nonce(
+    merchant_id: str, nonce: str, *, expires_at: datetime, version: int
+) -> NonceOutcome:
+    """Remember a nonce until `expires_at`, unless the merchant is no longer at `version`.
+
+    One statement decides, so two requests with one nonce never both pass, in whatever processes.
+    """
+    row = fetch_one(
+        """
+        WITH merchant AS (
+            SELECT version FROM merchants WHERE id = %(merchant_id)s
+        ), spent AS (
+            INSERT INTO nonces AS n (merchant_id, nonce, expires_at)
+            SELECT %(merchant_id)s, %(nonce)s, %(expires_at)s
+            FROM merchant WHERE version = %(version)s
+            ON CONFLICT (merchant_id, nonce) DO UPDATE SET expires_at = EXCLUDED.expires_at
+            WHERE n.expires_at < now()
+            RETURNING 1
+        )
+        SELECT EXISTS (SELECT 1 FROM spent) AS spent,
+               EXISTS (SELECT 1 FROM merchant WHERE version = %(version)s) AS current
+        """,
+        {
+            "merchant_id": merchant_id,
+            "nonce": nonce,
+            "expires_at": expires_at,
+            "version": version,
+        },
+    )
+    if row is None or not row["current"]:
+        return NonceOutcome.STALE
+    return NonceOutcome.SPENT if row["spent"] else NonceOutcome.REPLAYED
+
+
+def record_last_use(uses: Iterable[tuple[str, str, datetime]]) -> None:
+    """Note when keys were last used: (merchant id, key id, when). Bumps no version."""
+    for merchant_id, key_id, used_at in uses:
+        execute(
+            "UPDATE credentials SET last_used_at = greatest(last_used_at, %s) "
+            "WHERE merchant_id = %s AND key_id = %s",
+            (used_at, merchant_id, key_id),
+        )
+
+
+def _version(sql: str, parameter: str) -> VersionOf | None:
+    row = fetch_one(sql, (parameter,))
+    return None if row is None else VersionOf(row["id"], row["version"])

@@ -1,0 +1,77 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from core_service.storage import migrator
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "0001_first.sql").write_text("CREATE TABLE first (id int);")
+    (tmp_path / "0002_second.sql").write_text("CREATE TABLE second (note text DEFAULT '%s');")
+    return tmp_path
+
+
+def tables(database_url: str) -> set[str]:
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            return {name for (name,) in cursor.fetchall()}
+    finally:
+        connection.close()
+
+
+def test_applies_in_order_and_only_once(empty_database_url: str, folder: Path) -> None:
+    assert ["0001_first", "0002_second"] == migrator.pending(empty_database_url, folder)
+    assert set() == tables(empty_database_url)
+    assert ["0001_first", "0002_second"] == migrator.migrate(empty_database_url, folder)
+    assert [] == migrator.migrate(empty_database_url, folder)
+    assert [] == migrator.pending(empty_database_url, folder)
+    assert {"first", "second", "schema_migrations"} == tables(empty_database_url)
+
+
+def test_four_parallel_runs_apply_each_file_once(empty_database_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(migrator.migrate, [empty_database_url] * 4))
+    names = [migration.name for migration in migrator.read_migrations()]
+    assert sorted(names) == sorted(name for run in runs for name in run)
+
+
+def test_a_failing_file_leaves_nothing_and_keeps_those_before_it(
+    empty_database_url: str, folder: Path
+) -> None:
+    (folder / "0002_second.sql").write_text("CREATE TABLE second (id int); SELECT 1/0;")
+    with pytest.raises(migrator.MigrationError, match="0002_second failed: division by zero"):
+        migrator.migrate(empty_database_url, folder)
+    assert {"first", "schema_migrations"} == tables(empty_database_url)
+    assert ["0002_second"] == migrator.pending(empty_database_url, folder)
+
+
+def test_an_edited_file_is_refused(empty_database_url: str, folder: Path) -> None:
+    migrator.migrate(empty_database_url, folder)
+    (folder / "0001_first.sql").write_text("CREATE TABLE first (id bigint);")
+    for run in (migrator.migrate, migrator.pending):
+        with pytest.raises(migrator.MigrationError, match="0001_first was changed"):
+            run(empty_database_url, folder)
+
+
+def test_a_newer_database_is_refused(empty_database_url: str, folder: Path) -> None:
+    migrator.migrate(empty_database_url, folder)
+    (folder / "0002_second.sql").unlink()
+    for run in (migrator.migrate, migrator.pending):
+        with pytest.raises(migrator.MigrationError, match="newer"):
+            run(empty_database_url, folder)
+
+
+def test_a_gap_in_the_numbers_is_refused(folder: Path) -> None:
+    (folder / "0004_fourth.sql").write_text("SELECT 1;")
+    with pytest.raises(migrator.MigrationError, match="should be number 0003"):
+        migrator.read_migrations(folder)
+
+
+def test_a_database_out_of_reach_is_said_in_words() -> None:
+    with pytest.raises(migrator.MigrationError, match="cannot be reached"):
+        migrator.migrate("postgresql://nobody:wrong@127.0.0.1:1/nowhere")

@@ -86,11 +86,16 @@ def retry_after_seconds(error: CoreError | EdgeRefusal) -> int | None:
     """Value of `Retry-After`; 429 and 503 always have one."""
     if isinstance(error, EdgeRefusal):
         return None
-    if error.retry_after_seconds is None and error.family in (Family.RATE_LIMITED, Family.UNAVAILABLE):
+    if error.retry_after_seconds is None and error.family in (
+        Family.RATE_LIMITED,
+        Family.UNAVAILABLE,
+    ):
         return DEFAULT_RETRY_AFTER_SECONDS
     return error.retry_after_seconds
 
 
 def _body(message: str, code: str, details: Any) -> bytes:
     document = {"error": message, "code": code, "details": details}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "backslashreplace"
+    )

@@ -14,7 +14,9 @@ def parsed(received: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
     """Status, headers and body of the one answer in these bytes."""
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)
+    }
     assert int(headers[b"content-length"]) == len(body)
     return int(first.split(b" ")[1]), headers, body
 
@@ -59,18 +61,25 @@ def test_i13_bad_framing_is_refused_once_and_closed(
     assert [] == core.calls
 
 
-@pytest.mark.parametrize("line", [b"GET /\x00 HTTP/1.1", b"GET / HTTP/9.9", b"get / HTTP/1.1", b"GET  / HTTP/1.1", b"nonsense"])
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /\x00 HTTP/1.1", b"GET / HTTP/9.9", b"get / HTTP/1.1", b"GET  / HTTP/1.1", b"nonsense"],
+)
 def test_i13_bad_request_line(edge: Edge, line: bytes) -> None:
     refused(edge, line + b"\r\nHost: x\r\n\r\n", 400)
 
 
 def test_i13_bytes_behind_a_refused_request_are_not_answered(edge: Edge) -> None:
     smuggled = b"GET /api/channels HTTP/1.1\r\nHost: x\r\n\r\n"
-    refused(edge, CREATE + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + smuggled, 400)
+    refused(
+        edge, CREATE + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + smuggled, 400
+    )
 
 
 def test_short_body_is_400_before_anything_else(edge: Edge, core: RecordingCore) -> None:
-    refused(edge, CREATE + b'Content-Length: 50\r\n\r\n{"merchantCode":"acme"}', 400, half_close=True)
+    refused(
+        edge, CREATE + b'Content-Length: 50\r\n\r\n{"merchantCode":"acme"}', 400, half_close=True
+    )
     assert [] == core.calls
 
 
@@ -84,7 +93,8 @@ def test_chunked_body_is_read_whole(edge: Edge, core: RecordingCore) -> None:
     assert body == core.only_call.metadata["x-novapay-body-bin"]
 
 
-def test_half_closed_client_still_gets_its_answer(edge: Edge, core: RecordingCore) -> None:
+@pytest.mark.usefixtures("core")
+def test_half_closed_client_still_gets_its_answer(edge: Edge) -> None:
     body = b'{"merchantCode":"acme"}'
     received = edge.raw(CREATE + b"Content-Length: %d\r\n\r\n" % len(body) + body, half_close=True)
     assert 200 == parsed(received)[0]
@@ -95,7 +105,9 @@ def test_half_closed_client_still_gets_its_answer(edge: Edge, core: RecordingCor
     [b"Content-Length: 65537\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"],
     ids=["declared", "chunked"],
 )
-def test_n03_large_body_is_413_without_reading_it_all(edge: Edge, core: RecordingCore, head: bytes) -> None:
+def test_n03_large_body_is_413_without_reading_it_all(
+    edge: Edge, core: RecordingCore, head: bytes
+) -> None:
     block = b"10000\r\n" + b" " * 65536 + b"\r\n1\r\n \r\n" if b"chunked" in head else b""
     with socket.create_connection(("127.0.0.1", edge.port), timeout=20) as connection:
         connection.sendall(CREATE + head + block)  # and nothing more: the answer comes all the same
@@ -144,8 +156,12 @@ def test_two_pipelined_requests_get_two_answers(edge: Edge) -> None:
     assert 2 == received.count(b"HTTP/1.1 404 ")
 
 
-def test_n01_n02_half_open_connections_do_not_stop_the_edge(edge: Edge, core: RecordingCore) -> None:
-    starts = (b"POST /api/payment-orders HTTP/1.1\r\nHost", CREATE + b"Content-Length: 100\r\n\r\n{")
+@pytest.mark.usefixtures("core")
+def test_n01_n02_half_open_connections_do_not_stop_the_edge(edge: Edge) -> None:
+    starts = (
+        b"POST /api/payment-orders HTTP/1.1\r\nHost",
+        CREATE + b"Content-Length: 100\r\n\r\n{",
+    )
     held = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(64)]
     try:
         for index, connection in enumerate(held):
@@ -170,10 +186,13 @@ def test_upgrades_are_plain_requests(edge: Edge) -> None:
     assert (404, "NOT_FOUND") == (answer.status, answer.json["code"])
 
 
-def test_expect_continue_is_honoured(edge: Edge, core: RecordingCore) -> None:
+@pytest.mark.usefixtures("core")
+def test_expect_continue_is_honoured(edge: Edge) -> None:
     body = b'{"merchantCode":"acme"}'
     with socket.create_connection(("127.0.0.1", edge.port), timeout=20) as connection:
-        connection.sendall(CREATE + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        connection.sendall(
+            CREATE + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(body)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -1,17 +1,18 @@
 """The payer's pages."""
 
 import re
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from novapay.payments.v1 import payment_service_pb2 as payments
 
 from core_service.errors import CoreError
+from novapay.payments.v1 import payment_service_pb2 as payments
 from tests.rest_edge.conftest import Answered, Edge, RecordingCore
 
 
-def checkout(**fields: object) -> payments.GetCheckoutResponse:
-    values: dict[str, object] = {
+def checkout(**fields: Any) -> payments.GetCheckoutResponse:
+    values: dict[str, Any] = {
         "order_id": "po_1",
         "merchant_name": "茶店 <b>&",
         "amount": "12.00",
@@ -27,7 +28,9 @@ def checkout(**fields: object) -> payments.GetCheckoutResponse:
 
 
 def page(edge: Edge, path: str = "/pay/po_1", **headers: str) -> Answered:
-    return edge.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return edge.request(
+        "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
 def test_wechat_cashier_shows_a_code(edge: Edge, core: RecordingCore) -> None:
@@ -68,11 +71,18 @@ def test_i16_texts_are_escaped_and_pages_have_no_scripts(edge: Edge, core: Recor
         assert "frame-ancestors 'none'" in policy
 
 
-@pytest.mark.parametrize("scheme", ["javascript:alert(1)", "data:text/html,x", "weixin://x", "//evil.example", ""])
+@pytest.mark.parametrize(
+    "scheme", ["javascript:alert(1)", "data:text/html,x", "weixin://x", "//evil.example", ""]
+)
 def test_only_web_addresses_become_links(edge: Edge, core: RecordingCore, scheme: str) -> None:
     core.answer(
         "GetCheckout",
-        checkout(payment_mode="redirect", checkout_url=scheme, return_url=scheme, status=payments.ORDER_STATUS_SUCCEEDED),
+        checkout(
+            payment_mode="redirect",
+            checkout_url=scheme,
+            return_url=scheme,
+            status=payments.ORDER_STATUS_SUCCEEDED,
+        ),
     )
     for path in ("/pay/po_1", "/pay/po_1/return"):
         links = re.findall(r'(?:href|url)="?=?([^";]+)"', page(edge, path).body.decode())
@@ -80,8 +90,12 @@ def test_only_web_addresses_become_links(edge: Edge, core: RecordingCore, scheme
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "CANCELLED"])
-def test_settled_orders_cannot_be_paid_and_do_not_refresh(edge: Edge, core: RecordingCore, status: str) -> None:
-    core.answer("GetCheckout", checkout(status=payments.OrderStatus.Value(f"ORDER_STATUS_{status}")))
+def test_settled_orders_cannot_be_paid_and_do_not_refresh(
+    edge: Edge, core: RecordingCore, status: str
+) -> None:
+    core.answer(
+        "GetCheckout", checkout(status=payments.OrderStatus.Value(f"ORDER_STATUS_{status}"))
+    )
     html = page(edge).body.decode()
     assert "<svg" not in html
     assert "refresh" not in html
@@ -90,7 +104,9 @@ def test_settled_orders_cannot_be_paid_and_do_not_refresh(edge: Edge, core: Reco
 
 def test_result_page_believes_the_core_and_not_the_query(edge: Edge, core: RecordingCore) -> None:
     core.answer("GetCheckout", checkout())
-    html = page(edge, "/pay/po_1/return?trade_status=TRADE_SUCCESS&return_url=https://evil.example").body.decode()
+    html = page(
+        edge, "/pay/po_1/return?trade_status=TRADE_SUCCESS&return_url=https://evil.example"
+    ).body.decode()
     assert "等待付款" in html
     assert "支付成功" not in html
     assert "evil.example" not in html
@@ -100,12 +116,18 @@ def test_result_page_believes_the_core_and_not_the_query(edge: Edge, core: Recor
 def test_result_page_goes_on_to_the_merchant_after_success(edge: Edge, core: RecordingCore) -> None:
     core.answer(
         "GetCheckout",
-        checkout(status=payments.ORDER_STATUS_SUCCEEDED, paid_at=Timestamp(seconds=1_780_286_400), refunded_amount="2.00"),
+        checkout(
+            status=payments.ORDER_STATUS_SUCCEEDED,
+            paid_at=Timestamp(seconds=1_780_286_400),
+            refunded_amount="2.00",
+        ),
     )
     answer = page(edge, "/pay/po_1/return")
     html = answer.body.decode()
     assert 200 == answer.status
-    assert '<meta http-equiv="refresh" content="5;url=https://shop.example/done?a=1&amp;b=2">' in html
+    assert (
+        '<meta http-equiv="refresh" content="5;url=https://shop.example/done?a=1&amp;b=2">' in html
+    )
     assert "5 秒后自动返回商户" in html
     assert "2.00 CNY" in html
 
@@ -123,15 +145,25 @@ def test_result_page_goes_on_to_the_merchant_after_success(edge: Edge, core: Rec
         ({"accept_language": "en"}, "?lang=%00", "Waiting for payment"),
     ],
 )
-def test_language(edge: Edge, core: RecordingCore, headers: dict[str, str], query: str, expected: str) -> None:
+def test_language(
+    edge: Edge, core: RecordingCore, headers: dict[str, str], query: str, expected: str
+) -> None:
     core.answer("GetCheckout", checkout())
     assert expected in page(edge, "/pay/po_1" + query, **headers).body.decode()
 
 
 @pytest.mark.parametrize(
-    ("reason", "status"), [("ORDER_NOT_FOUND", 404), ("INVALID_REQUEST", 404), ("DATABASE_UNAVAILABLE", 503), ("INTERNAL", 500)]
+    ("reason", "status"),
+    [
+        ("ORDER_NOT_FOUND", 404),
+        ("INVALID_REQUEST", 404),
+        ("DATABASE_UNAVAILABLE", 503),
+        ("INTERNAL", 500),
+    ],
 )
-def test_problems_are_small_pages(edge: Edge, core: RecordingCore, reason: str, status: int) -> None:
+def test_problems_are_small_pages(
+    edge: Edge, core: RecordingCore, reason: str, status: int
+) -> None:
     core.answer("GetCheckout", CoreError(reason))
     answer = page(edge, "/pay/po_nothing", accept_language="en", x_request_id="r-7")
     assert status == answer.status

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from core_service.schema import methods
 from novapay.config.v1 import config_service_pb2 as config
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.payments.v1 import payment_service_pb2 as payments
-
-from core_service.schema import methods
 from rest_edge.json_codec import Violations, decoder_for, encoder_for
 from rest_edge.strict_json import load_object
 
@@ -83,12 +83,17 @@ def test_i06_booleans_are_booleans(value: str) -> None:
 def test_i06_paths_lead_into_lists() -> None:
     text = '{"configs":[{"key":"A","value":"1"},{"key":"B","value":2},"x"]}'
     _, violations = read(config.UpdateSystemConfigsRequest(), text)
-    assert [("configs[1].value", "must be a string"), ("configs[2]", "must be an object")] == violations
+    assert [
+        ("configs[1].value", "must be a string"),
+        ("configs[2]", "must be an object"),
+    ] == violations
     _, violations = read(config.UpdateSystemConfigsRequest(), '{"configs":{}}')
     assert [("configs", "must be an array")] == violations
 
 
-@pytest.mark.parametrize("value", ['"MERCHANT_STATUS_APPROVED"', '"approved"', '"UNSPECIFIED"', '""', "2", "true"])
+@pytest.mark.parametrize(
+    "value", ['"MERCHANT_STATUS_APPROVED"', '"approved"', '"UNSPECIFIED"', '""', "2", "true"]
+)
 def test_i06_enums_by_short_name_only(value: str) -> None:
     _, violations = read(merchants.CreateMerchantRequest(), f'{{"status":{value}}}')
     assert [("status", "must be one of PENDING, APPROVED, REJECTED, SUSPENDED")] == violations
@@ -101,14 +106,18 @@ def test_violations_are_bounded() -> None:
 
 
 def test_i10_unknown_fields_are_ignored_and_known_ones_passed_on() -> None:
-    message, violations = read(payments.CreatePaymentOrderRequest(), '{"other":{"a":[1]},"notifyUrl":"x","updateMask":"name"}')
+    message, violations = read(
+        payments.CreatePaymentOrderRequest(),
+        '{"other":{"a":[1]},"notifyUrl":"x","updateMask":"name"}',
+    )
     assert [] == violations
     assert "x" == message.notify_url
 
 
 def test_null_is_absent() -> None:
     message, violations = read(
-        payments.CreatePaymentOrderRequest(), '{"description":null,"metadata":null,"subject":null,"amount":null}'
+        payments.CreatePaymentOrderRequest(),
+        '{"description":null,"metadata":null,"subject":null,"amount":null}',
     )
     assert ([], "", "") == (violations, message.subject, message.amount)
     assert not message.HasField("description")
@@ -117,7 +126,8 @@ def test_null_is_absent() -> None:
 
 def test_mask_names_what_the_body_has() -> None:
     message, violations = read(
-        merchants.UpdateMerchantRequest(), '{"name":"A","legalName":null,"contactName":"","updateMask":"code","x":1}'
+        merchants.UpdateMerchantRequest(),
+        '{"name":"A","legalName":null,"contactName":"","updateMask":"code","x":1}',
     )
     assert [] == violations
     assert ["name", "legal_name", "contact_name"] == list(message.update_mask.paths)
@@ -129,9 +139,12 @@ def test_free_objects_keep_numbers_order_and_characters() -> None:
     message, violations = read(payments.CreatePaymentOrderRequest(), text)
     assert [] == violations
     assert (
-        '{"z":1.10,"a":12345678901234567890,"e":1e400,"s":"é\\n<b>","n":null,"l":[{"b":true}]}' == message.metadata
+        '{"z":1.10,"a":12345678901234567890,"e":1e400,"s":"é\\n<b>","n":null,"l":[{"b":true}]}'
+        == message.metadata
     )
-    shown = encoder_for(payments.PaymentOrder.DESCRIPTOR)(payments.PaymentOrder(metadata=message.metadata))
+    shown = encoder_for(payments.PaymentOrder.DESCRIPTOR)(
+        payments.PaymentOrder(metadata=message.metadata)
+    )
     assert message.metadata in shown
 
 
@@ -151,8 +164,13 @@ def test_i07_free_objects_are_bounded(metadata: Any, reason: str) -> None:
 
 
 def test_i07_free_objects_at_their_limits() -> None:
-    for metadata in ({"a": "x" * (8192 - 8)}, {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": 1}}}}}}}}):
-        _, violations = read(payments.CreatePaymentOrderRequest(), json.dumps({"metadata": metadata}))
+    for metadata in (
+        {"a": "x" * (8192 - 8)},
+        {"1": {"2": {"3": {"4": {"5": {"6": {"7": {"8": 1}}}}}}}},
+    ):
+        _, violations = read(
+            payments.CreatePaymentOrderRequest(), json.dumps({"metadata": metadata})
+        )
         assert [] == violations
 
 
@@ -175,11 +193,15 @@ def test_answers_have_every_field_in_the_order_of_the_proto_file() -> None:
     assert shown["completedAt"] is None
     assert shown["metadata"] is None
     assert "1.00" == shown["refundSummary"]["refundableAmount"]
-    assert text == encoder_for(order.DESCRIPTOR)(payments.PaymentOrder.FromString(order.SerializeToString()))
+    assert text == encoder_for(order.DESCRIPTOR)(
+        payments.PaymentOrder.FromString(order.SerializeToString())
+    )
 
 
 def test_empty_page_token_is_left_out() -> None:
-    answer = merchants.ListMerchantsResponse(merchants=[merchants.Merchant(id="m", callback_enabled=True)])
+    answer = merchants.ListMerchantsResponse(
+        merchants=[merchants.Merchant(id="m", callback_enabled=True)]
+    )
     encode = encoder_for(answer.DESCRIPTOR)
     shown = json.loads(encode(answer))
     assert ["merchants"] == list(shown)
@@ -198,4 +220,7 @@ def test_every_routed_message_has_a_codec() -> None:
     for method in methods():
         if method.routes:
             decoder_for(method.request_type.DESCRIPTOR)
-            assert json.loads(encoder_for(method.response_type.DESCRIPTOR)(method.response_type())) is not None
+            assert (
+                json.loads(encoder_for(method.response_type.DESCRIPTOR)(method.response_type()))
+                is not None
+            )

@@ -32,8 +32,14 @@ def test_i16_odd_request_id_is_replaced(edge: Edge, core: RecordingCore, request
     assert answer.headers["x-request-id"] == core.only_call.metadata["x-request-id"]
 
 
-def test_every_answer_has_one_request_id_and_the_security_headers(edge: Edge, core: RecordingCore) -> None:
-    for method, path in (("GET", "/api/channels"), ("GET", "/nothing"), ("PUT", "/api/channels"), ("GET", "/pay/x")):
+@pytest.mark.usefixtures("core")
+def test_every_answer_has_one_request_id_and_the_security_headers(edge: Edge) -> None:
+    for method, path in (
+        ("GET", "/api/channels"),
+        ("GET", "/nothing"),
+        ("PUT", "/api/channels"),
+        ("GET", "/pay/x"),
+    ):
         headers = edge.request(method, path).headers
         assert 1 == len(headers.get_all("x-request-id"))
         assert "nosniff" == headers["x-content-type-options"]
@@ -70,12 +76,18 @@ def test_a10_a11_client_address(peer: str | None, forwarded: list[bytes], expect
     assert expected == client_address(peer, forwarded, PROXIES)
 
 
-def test_a11_forwarded_for_counts_behind_a_trusted_proxy_only(edge: Edge, core: RecordingCore) -> None:
-    edge.request("GET", "/api/channels", headers={"x-forwarded-for": "192.0.2.1, 198.51.100.7", "x-real-ip": "9.9.9.9"})
+def test_a11_forwarded_for_counts_behind_a_trusted_proxy_only(
+    edge: Edge, core: RecordingCore
+) -> None:
+    edge.request(
+        "GET",
+        "/api/channels",
+        headers={"x-forwarded-for": "192.0.2.1, 198.51.100.7", "x-real-ip": "9.9.9.9"},
+    )
     assert "198.51.100.7" == core.only_call.metadata["x-novapay-client-address"]
 
 
-# --- the layer alone, with an application of the test ------------------------------------------------------------------
+# --- the layer alone, with an application of the test ---
 
 
 class Answer:
@@ -94,7 +106,9 @@ class Answer:
             self.body += message.get("body", b"")
 
 
-def scope(path: str = "/api/payment-orders", headers: tuple[tuple[bytes, bytes], ...] = ()) -> dict[str, Any]:
+def scope(
+    path: str = "/api/payment-orders", headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> dict[str, Any]:
     return {
         "type": "http",
         "method": "POST",
@@ -105,7 +119,7 @@ def scope(path: str = "/api/payment-orders", headers: tuple[tuple[bytes, bytes],
     }
 
 
-async def ok(scope: Any, receive: Any, send: Any) -> None:
+async def ok(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -119,10 +133,14 @@ async def nothing_comes() -> Any:
 
 
 def layer(application: Any = ok, *, places: int = 4) -> EdgeMiddleware:
-    return EdgeMiddleware(application, admission=Admission(places), trusted_proxies=(), is_https=False)
+    return EdgeMiddleware(
+        application, admission=Admission(places), trusted_proxies=(), is_https=False
+    )
 
 
-async def exchange(app: EdgeMiddleware, request: Any, receive: Callable[[], Awaitable[Any]]) -> Answer:
+async def exchange(
+    app: EdgeMiddleware, request: Any, receive: Callable[[], Awaitable[Any]]
+) -> Answer:
     answer = Answer()
     await app(request, receive, answer.send)
     return answer
@@ -131,7 +149,9 @@ async def exchange(app: EdgeMiddleware, request: Any, receive: Callable[[], Awai
 def test_n02_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "BODY_TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(middleware, "DISCARD_SECONDS", 0.01)
-    answer = asyncio.run(exchange(layer(), scope(headers=((b"content-length", b"9"),)), nothing_comes))
+    answer = asyncio.run(
+        exchange(layer(), scope(headers=((b"content-length", b"9"),)), nothing_comes)
+    )
     assert 400 == answer.status
     assert b"close" == answer.headers[b"connection"]
 
@@ -148,7 +168,9 @@ def test_n04_client_that_goes_away_gets_no_answer() -> None:
     assert 0 == asyncio.run(exchange(layer(), scope(), gone)).status
 
 
-def test_full_house_is_503_with_retry_after_and_others_have_their_own_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_house_is_503_with_retry_after_and_others_have_their_own_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.01)
 
     async def run() -> None:
@@ -166,7 +188,12 @@ def test_full_house_is_503_with_retry_after_and_others_have_their_own_share(monk
         assert (503, "OVERLOADED") == (refused.status, json.loads(refused.body)["code"])
         assert refused.headers[b"retry-after"]
         assert refused.headers[b"x-request-id"]
-        for path in ("/api/payments/callback/alipay/a/t", "/api/admin/merchants", "/pay/po_1", "/api/health"):
+        for path in (
+            "/api/payments/callback/alipay/a/t",
+            "/api/admin/merchants",
+            "/pay/po_1",
+            "/api/health",
+        ):
             assert 200 == (await exchange(app, scope(path), whole_body)).status
         release.set()
         assert [200] * 4 == [answer.status for answer in await asyncio.gather(*running)]
@@ -191,7 +218,9 @@ def test_long_queue_refuses_before_the_body_is_read() -> None:
     async def run() -> None:
         gate = Gate(1)
         await gate.__aenter__()
-        waiting = [asyncio.ensure_future(gate.__aenter__()) for _ in range(admission.WAITING_PER_PLACE)]
+        waiting = [
+            asyncio.ensure_future(gate.__aenter__()) for _ in range(admission.WAITING_PER_PLACE)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(CoreError, match="OVERLOADED"):
             gate.refuse_when_long()

@@ -60,7 +60,9 @@ def test_i04_brackets_in_strings_are_not_depth() -> None:
     assert {"a": "[" * 1000} == load_object(json.dumps({"a": "[" * 1000}).encode()).value
 
 
-@pytest.mark.parametrize("raw", [b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"a":[{"b":1,"\\u0062":2}]}'])
+@pytest.mark.parametrize(
+    "raw", [b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"a":[{"b":1,"\\u0062":2}]}']
+)
 def test_i05_repeated_keys(raw: bytes) -> None:
     with pytest.raises(InvalidJson):
         load_object(raw)
@@ -88,7 +90,9 @@ def test_i08_forbidden_characters_name_their_field(raw: str, forbidden: dict[str
     assert not set(forbidden) & set(document.value)
 
 
-@pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\r\nb", "😀", "日本語", "שלום", "e\u0301", "\u2028", "\ufeff"])
+@pytest.mark.parametrize(
+    "text", ["a\tb", "a\nb", "a\r\nb", "😀", "日本語", "שלום", "e\u0301", "\u2028", "\ufeff"]
+)
 def test_i09_allowed_characters_are_kept(text: str) -> None:
     for raw in (json.dumps({"a": text}), json.dumps({"a": text}, ensure_ascii=False)):
         assert {"a": text} == load_object(raw.encode()).value
@@ -114,6 +118,8 @@ def test_compact_text(raw: bytes, compact: str) -> None:
     assert compact == dump_compact(load_object(raw).value)
 
 
-@pytest.mark.parametrize(("value", "depth"), [(1, 0), ({}, 1), ({"a": 1}, 1), ({"a": [{}]}, 3), ([[], [[]]], 3)])
+@pytest.mark.parametrize(
+    ("value", "depth"), [(1, 0), ({}, 1), ({"a": 1}, 1), ({"a": [{}]}, 3), ([[], [[]]], 3)]
+)
 def test_depth(value: Any, depth: int) -> None:
     assert depth == depth_of(value)

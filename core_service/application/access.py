@@ -90,6 +90,14 @@ def spend_nonce(call: Call) -> None:
         raise StaleSnapshot
 
 
+def is_nonce_spent(call: Call) -> bool:
+    """Whether the call's nonce is in the database; False for a call that has none."""
+    unspent = call.unspent_nonce
+    return unspent is not None and merchant_snapshots.nonce_exists(
+        unspent.merchant_id, unspent.nonce.decode("ascii")
+    )
+
+
 def nonce_spent(call: Call) -> None:
     """Say that the transaction which spent the nonce is committed."""
     call.unspent_nonce = None

@@ -4,13 +4,15 @@ Every process keeps the values in memory and looks at the database once a second
 is in force everywhere within five seconds and reading a setting costs nothing.
 """
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from core_service.calls import Call
+from core_service.domain.signature import LARGEST_MAX_AGE_SECONDS
 from core_service.errors import CoreError, FieldViolation, invalid_request
 from core_service.settings import SYSTEM_CONFIG_DEFAULTS
 from core_service.storage import audit
@@ -24,9 +26,8 @@ LONGEST_DEADLINE_SECONDS = 10
 LEASE_MARGIN_SECONDS = 5
 
 _MINUTES_OF_A_WEEK = 7 * 24 * 60
-_LONGEST_SIGNATURE_AGE = 3600  # nonces are remembered for as long
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ _SETTINGS = (
         "security",
         "请求签名有效期(秒) · Age limit of request signatures (seconds)",
         1,
-        _LONGEST_SIGNATURE_AGE,
+        LARGEST_MAX_AGE_SECONDS,
     ),
     _Setting(
         # A lease that ends while its holder may still be at work would let a second run begin.
@@ -239,7 +240,7 @@ def _texts(stored: Mapping[str, storage.StoredValue]) -> dict[str, str]:
         try:
             setting.parse(stored[key].value)
         except ValueError as problem:
-            _log.warning("stored setting ignored: %s", problem)
+            _log.warning("stored setting ignored", problem=str(problem))
         else:
             texts[key] = stored[key].value
     return texts
@@ -249,7 +250,7 @@ def _refresh_if_possible() -> None:
     try:
         refresh_now()
     except CoreError as failure:
-        _log.warning("settings not refreshed: %s", failure.reason)
+        _log.warning("settings not refreshed", reason=failure.reason)
 
 
 class _Refresher:

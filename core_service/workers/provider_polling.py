@@ -1,9 +1,9 @@
-"""Asks providers about orders and refunds that are due, and ends orders past their time."""
+"""Asks providers about orders and refunds that are due; the question also ends orders past their time."""
 
 import threading
 from collections.abc import Callable
 
-from core_service.application import expiry, provider_asking
+from core_service.application import provider_asking
 from core_service.storage.database import connection_scope
 
 BATCH = 20
@@ -34,5 +34,4 @@ def provider_polling_loops() -> tuple[ProviderPolling, ...]:
     return (
         ProviderPolling("order_polling", provider_asking.ask_due_orders),
         ProviderPolling("refund_polling", provider_asking.ask_due_refunds),
-        ProviderPolling("order_expiry", expiry.expire_due),
     )

@@ -1,14 +1,13 @@
-"""Asks providers about orders and refunds that are due, and ends orders past their time."""
+"""Asks providers about orders and refunds that are due; the question also ends orders past their time."""
 
 import threading
 from collections.abc import Callable
 
-from core_service.application import expiry, provider_asking
+from core_service.application import provider_asking
 from core_service.storage.database import connection_scope
 
 ORDER_LOOPS = 4
 REFUND_LOOPS = 2
-EXPIRY_LOOPS = 2
 
 
 class ProviderPolling:
@@ -18,7 +17,7 @@ class ProviderPolling:
     claimed by one loop is not seen by the others, here or in another process.
     """
 
-    drain_seconds = 20.0
+    drain_seconds = 25.0
     """More than the longest provider calls that settle one order: query, close, query."""
 
     def __init__(self, name: str, work: Callable[[int], int]) -> None:
@@ -46,5 +45,4 @@ def provider_polling_loops() -> tuple[ProviderPolling, ...]:
             ProviderPolling("refund_polling", provider_asking.ask_due_refunds)
             for _ in range(REFUND_LOOPS)
         ),
-        *(ProviderPolling("order_expiry", expiry.expire_due) for _ in range(EXPIRY_LOOPS)),
     )

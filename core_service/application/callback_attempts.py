@@ -34,11 +34,9 @@ from core_service.storage.database import connection_scope, transact
 IN_FLIGHT_PER_MERCHANT = 8
 KEPT_ANSWER_BYTES = 4096
 LEASE_MARGIN_SECONDS = 15.0
-"""What a lease lasts beyond the time limit of the request: reading before it, recording after it.
-"""
+"""What a lease lasts beyond the request's time limit, for reading before it and recording after."""
 RECORD_MARGIN_SECONDS = 5.0
-"""What must be left of a lease after the longest possible request, else the request is not begun.
-"""
+"""What must be left of a lease after the longest possible request, else it is not begun."""
 RECORD_PAUSE_SECONDS = 0.5
 """Between two tries to record while the database is away."""
 
@@ -47,7 +45,7 @@ _client: CallbackClient | None = None
 
 
 def configure(client: CallbackClient) -> None:
-    """Say what calls the merchants; belongs to the start of a process."""
+    """Says what calls the merchants; belongs to the start of a process."""
     global _client  # noqa: PLW0603 (wired once)
     _client = client
 
@@ -143,7 +141,7 @@ def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
         merchant.notify_secret,
         now=datetime.now(UTC),
     )
-    assert _client is not None, "callbacks.configure() comes first"
+    assert _client is not None, "configure() comes first"
     started = time.monotonic()
     try:
         answer = _client.request(

@@ -17,7 +17,7 @@ class ProviderPolling:
     claimed by one loop is not seen by the others, here or in another process.
     """
 
-    drain_seconds = 20.0
+    drain_seconds = 25.0
     """More than the longest provider calls that settle one order: query, close, query."""
 
     def __init__(self, name: str, work: Callable[[int], int]) -> None:

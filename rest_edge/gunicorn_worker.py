@@ -43,7 +43,9 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:
         """Start the clock for the first header block; later ones fall under the keep-alive timer."""
         super().connection_made(transport)
-        self._header_timer = self.worker.loop.call_later(HEADER_TIMEOUT_SECONDS, self._give_up_on_headers)
+        self._header_timer = self.worker.loop.call_later(
+            HEADER_TIMEOUT_SECONDS, self._give_up_on_headers
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -53,7 +55,7 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
     def eof_received(self) -> bool:
         """A client that stops sending inside a body gets a 400; one that waits for its answer gets that."""
         receiver = self._body_receiver
-        if receiver is not None and not receiver._complete:
+        if receiver is not None and not receiver._complete:  # noqa: SLF001 - a field of gunicorn's
             self._send_error_response(400, "")
             self._close_transport()
             return False
@@ -63,13 +65,14 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
         self._stop_header_timer()
         return super()._on_headers_complete()
 
-    def _is_websocket_upgrade(self, request: Any) -> bool:
+    def _is_websocket_upgrade(self, _request: Any) -> bool:
         return False
 
     def _send_error_response(
         self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """JSON instead of gunicorn's text, which can quote the request."""
+        del message, extra_headers
         request_id = new_request_id()
         code = "INTERNAL" if status >= 500 and status != 501 else "INVALID_REQUEST"
         reason = _REASONS.get(status, _REASONS[400])

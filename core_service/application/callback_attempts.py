@@ -14,7 +14,7 @@ afterwards the delivery is FAILED and can be sent by hand.
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from core_service.domain import callback
 from core_service.domain.callback import DeliveryStatus
 from core_service.errors import CoreError, Family
 from core_service.failpoints import failpoint
-from core_service.outbound_http import CallbackClient, IPNetwork, OutboundError
+from core_service.outbound_http import CallbackClient, OutboundError
 from core_service.storage import callbacks as deliveries
 from core_service.storage.callbacks import ClaimedDelivery, FinishedAttempt
 from core_service.storage.database import connection_scope, transact
@@ -34,11 +34,9 @@ from core_service.storage.database import connection_scope, transact
 IN_FLIGHT_PER_MERCHANT = 8
 KEPT_ANSWER_BYTES = 4096
 LEASE_MARGIN_SECONDS = 15.0
-"""What a lease lasts beyond the time limit of the request: reading before it, recording after it.
-"""
+"""What a lease lasts beyond the request's time limit, for reading before it and recording after."""
 RECORD_MARGIN_SECONDS = 5.0
-"""What must be left of a lease after the longest possible request, else the request is not begun.
-"""
+"""What must be left of a lease after the longest possible request, else it is not begun."""
 RECORD_PAUSE_SECONDS = 0.5
 """Between two tries to record while the database is away."""
 
@@ -46,10 +44,10 @@ _log = structlog.get_logger(__name__)
 _client: CallbackClient | None = None
 
 
-def configure(allowed_networks: Sequence[IPNetwork]) -> None:
-    """Makes the client; `allowed_networks` may be called although they are not public."""
-    global _client  # noqa: PLW0603 (wired once at start)
-    _client = CallbackClient(allowed_networks)
+def configure(client: CallbackClient) -> None:
+    """Says what calls the merchants; belongs to the start of a process."""
+    global _client  # noqa: PLW0603 (wired once)
+    _client = client
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
         merchant.notify_secret,
         now=datetime.now(UTC),
     )
-    assert _client is not None, "callbacks.configure() comes first"
+    assert _client is not None, "configure() comes first"
     started = time.monotonic()
     try:
         answer = _client.request(

@@ -27,11 +27,11 @@ demo: ## Take a payment on each channel through the sandbox and refund part of i
 routes: ## List verb, path, RPC, principals, idempotency and status of every route
 	@./novapay routes
 
-generate: test-env ## Make generated/ and the OpenAPI document from the protos
+generate: test-env ## Make generated/ and the API document from the protos
 	$(PYTHON) protos/generate.py
 	$(PYTHON) -m rest_edge.openapi
 
-check-generated: test-env ## Fail when generated code or the OpenAPI document is not what the protos say
+check-generated: test-env ## Fail when what is generated is not what the protos say
 	$(PYTHON) protos/generate.py --check
 	$(PYTHON) -m rest_edge.openapi --check
 

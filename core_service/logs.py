@@ -68,31 +68,41 @@ def _frames(failure: BaseException) -> list[str]:
     return lines
 
 
-_PROCESSORS: list[Any] = [
+class _StandardError:
+    """Looks `sys.stderr` up on each write, so that a redirection is followed."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_FACTS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+_OUTPUT: list[Any] = [
     _traceback_without_values,
     _only_listed_fields,
+    structlog.processors.JSONRenderer(),
 ]
 
 
 def configure() -> None:
     """Send every log line of this process through here; once, at start."""
     structlog.configure(
-        processors=[*_PROCESSORS, structlog.processors.JSONRenderer()],
+        processors=[*_FACTS, *_OUTPUT],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_StandardError())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_PROCESSORS],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_OUTPUT],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_FACTS],
         )
     )
     root = logging.getLogger()

@@ -1,9 +1,10 @@
 """The only door out: HTTP to providers and to merchants.
 
-One total deadline covers name resolution, connect, TLS, sending and reading. Nothing is done on the caller's
-behalf: no redirects, no repeats, no proxy or netrc from the environment, no cookies, no decompression.
-`ProviderClient` calls the hosts that an account configuration names; `CallbackClient` calls addresses that
-merchants chose and therefore connects to public addresses only.
+One total deadline covers name resolution, connect, TLS, sending and reading. Nothing is done on the
+caller's behalf: no redirects, no repeats, no proxy or netrc from the environment, no cookies, no
+decompression. `ProviderClient` calls the hosts that an account configuration names;
+`CallbackClient` calls addresses that merchants chose and therefore connects to public addresses
+only.
 """
 
 import http.client
@@ -88,6 +89,7 @@ class Target:
 
     @property
     def host_header(self) -> str:
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -109,27 +111,34 @@ def parse_url(url: str) -> Target:
         raise ValueError("must begin with http:// or https://")
     if "@" in parts.netloc:
         raise ValueError("must not carry a user name or password")
-    host = parts.hostname or ""
-    if not host:
-        raise ValueError("has no host")
+    host = _checked_host(parts.hostname or "")
     port = parts.port if parts.port is not None else _DEFAULT_PORTS[parts.scheme]
     if port == 0 or parts.netloc.endswith(":"):
         raise ValueError("has no usable port")
-    if ":" in host:
-        host = str(ipaddress.IPv6Address(host))
-        if "%" in host:
-            raise ValueError("must not name a network interface")
-    elif len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        raise ValueError("host is not an ASCII host name (write others as xn--…)")
     target = parts.path or "/"
     if parts.query:
         target += "?" + parts.query
     return Target(parts.scheme, host, port, quote(target, safe=_PATH_CHARACTERS))
 
 
+def _checked_host(host: str) -> str:
+    """The host of a URL as it is used from here on. Raises ValueError."""
+    if not host:
+        raise ValueError("has no host")
+    if ":" in host:
+        if "%" in host:
+            raise ValueError("must not name a network interface")
+        return str(ipaddress.IPv6Address(host))
+    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
+        raise ValueError("host is not an ASCII host name (write others as xn--…)")
+    return host
+
+
 def literal_address(host: str) -> IPAddress | None:
-    """The address that a host stands for without asking a name server, in any spelling that a resolver
-    would accept (`127.1`, `0x7f000001`, `localhost`). Raises ValueError for a number that is no address.
+    """The address that a host stands for without asking a name server.
+
+    Any spelling counts that a resolver would accept: `127.1`, `0x7f000001`, `localhost`. Raises
+    ValueError for a number that is no address.
     """
     if ":" in host:
         return ipaddress.ip_address(host)
@@ -144,8 +153,8 @@ def literal_address(host: str) -> IPAddress | None:
         raise ValueError("host ends in a number but is no IPv4 address") from problem
 
 
-# From the IANA special-purpose registries. Spelt out because the lists behind `ipaddress` differ between
-# Python releases.
+# From the IANA special-purpose registries. Spelt out because the lists behind `ipaddress` differ
+# between Python releases.
 _FORBIDDEN_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
@@ -173,7 +182,10 @@ _FORBIDDEN_V6 = tuple(
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address belongs to the public internet; IPv4 inside IPv6 counts as the IPv4 address."""
+    """Whether an address belongs to the public internet.
+
+    IPv4 inside IPv6 counts as the IPv4 address.
+    """
     address = _unmapped(address)
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _FORBIDDEN_V4)
@@ -193,8 +205,9 @@ def _is_allowed(address: IPAddress, allowed: Sequence[IPNetwork]) -> bool:
 def vet_url(url: str, allowed: Sequence[IPNetwork] = ()) -> None:
     """Checks a merchant's URL without asking a name server.
 
-    Raises ValueError (malformed, with the reason) or OutboundError(FORBIDDEN) for a literal address that is
-    neither public nor in `allowed`. A name can still turn out to be internal when it is called.
+    Raises ValueError (malformed, with the reason) or OutboundError(FORBIDDEN) for a literal address
+    that is neither public nor in `allowed`. A name can still turn out to be internal when it is
+    called.
     """
     target = parse_url(url)
     address = literal_address(target.host)
@@ -223,12 +236,14 @@ class Deadline:
         return seconds
 
     def elapsed_ms(self) -> int:
+        """Milliseconds since the start."""
         return int((time.monotonic() - self.started) * 1000)
 
 
 class _TimedSocket(socket.socket):
-    """Gives every single read and write what is left of the deadline, so that a peer that sends one byte
-    at a time cannot stretch it.
+    """Gives every single read and write what is left of the deadline.
+
+    A peer that sends one byte at a time cannot stretch it.
     """
 
     deadline: Deadline | None = None
@@ -261,8 +276,10 @@ class _TimedTlsSocket(ssl.SSLSocket):
 
 
 def connect_socket(address: str, port: int, timeout_seconds: float) -> _TimedSocket:
-    """Opens one TCP connection to an address, never to a name. Every connection of this module is made here,
-    so a test that wants to see or forbid connections replaces this one function. Raises OSError.
+    """Opens one TCP connection to an address, never to a name.
+
+    Every connection of this module is made here, so a test that wants to see or forbid connections
+    replaces this one function. Raises OSError.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = _TimedSocket(family, socket.SOCK_STREAM)
@@ -286,8 +303,11 @@ _resolutions = threading.BoundedSemaphore(_RESOLUTIONS_AT_ONCE)
 
 
 def _resolve_in_time(resolver: Resolver, host: str, port: int, deadline: Deadline) -> list[str]:
-    """The system's resolver cannot be interrupted, so it runs in a thread that is left behind when it takes
-    too long; the semaphore bounds how many can be left behind. Raises OSError (TimeoutError too).
+    """Resolves a name, but no longer than until the deadline.
+
+    The system's resolver cannot be interrupted, so it runs in a thread that is left behind when it
+    takes too long; the semaphore bounds how many can be left behind. Raises OSError (TimeoutError
+    too).
     """
     if not _resolutions.acquire(timeout=deadline.left()):
         raise TimeoutError("name resolution is busy")
@@ -351,19 +371,21 @@ class _Client(ABC):
         body: bytes = b"",
         timeout_seconds: float,
     ) -> Answer:
-        """Sends one request and reads one answer. Raises OutboundError; ValueError for a malformed URL."""
+        """Sends one request and reads one answer.
+
+        Raises OutboundError; ValueError for a malformed URL.
+        """
         deadline = Deadline(timeout_seconds)
         target = parse_url(url)
         sent = False
         connection: HTTPConnection | None = None
         try:
             connection = self._connection(target, deadline)
-            sock = connection.sock
-            if not isinstance(sock, _TimedSocket | _TimedTlsSocket):
-                raise ConnectionError("connection is gone")
-            sock.deadline = deadline
+            _limit(connection, deadline)
             sent = True
-            answer, reusable = self._exchange(connection, method, target, headers, body, deadline)
+            answer, reusable = self._exchange(
+                connection, method, target, headers=headers, body=body, deadline=deadline
+            )
         except BaseException as problem:
             if connection is not None:
                 connection.close()
@@ -399,6 +421,7 @@ class _Client(ABC):
         connection: HTTPConnection,
         method: str,
         target: Target,
+        *,
         headers: Mapping[str, str],
         body: bytes,
         deadline: Deadline,
@@ -482,8 +505,10 @@ class _Client(ABC):
         raise failure
 
     def _take_idle(self, target: Target) -> HTTPConnection | None:
-        """An idle connection to the same scheme, name and port: one that was vetted, and whose certificate
-        was checked for this very name. One that has something to read was closed by the other side.
+        """An idle connection to the same scheme, name and port, if there is one.
+
+        Same name means: it was vetted, and its certificate was checked for this very name. One that
+        has something to read was closed by the other side.
         """
         while True:
             with self._lock:
@@ -507,7 +532,10 @@ class _Client(ABC):
 
 
 class ProviderClient(_Client):
-    """Calls payment providers. The URL must come from an account configuration, never from a message."""
+    """Calls payment providers.
+
+    The URL must come from an account configuration, never from a message.
+    """
 
     idle_seconds = 15.0
     read_limit = PROVIDER_ANSWER_LIMIT
@@ -526,8 +554,8 @@ class ProviderClient(_Client):
 class CallbackClient(_Client):
     """Calls merchants: public addresses only, except those in `allowed` (for development).
 
-    The name is resolved once; if any of its addresses is bad nothing is called, else the connection goes to
-    a vetted address itself while Host, SNI and certificate keep the name.
+    The name is resolved once; if any of its addresses is bad nothing is called, else the connection
+    goes to a vetted address itself while Host, SNI and certificate keep the name.
     """
 
     idle_seconds = 1.5
@@ -554,10 +582,18 @@ class CallbackClient(_Client):
             raise _forbidden(host)
 
 
+def _limit(connection: HTTPConnection, deadline: Deadline) -> None:
+    """Binds the connection's reads and writes to the deadline. Raises ConnectionError."""
+    sock = connection.sock
+    if not isinstance(sock, _TimedSocket | _TimedTlsSocket):
+        raise ConnectionError("connection is gone")
+    sock.deadline = deadline
+
+
 def _joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     joined: dict[str, str] = {}
-    for name, value in pairs:
-        name = name.lower()
+    for given, value in pairs:
+        name = given.lower()
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
 
@@ -566,7 +602,7 @@ _PROTOCOL_PROBLEMS = (http.client.HTTPException, urllib3.exceptions.HTTPError, V
 
 
 def _translated(problem: Exception, *, request_sent: bool) -> OutboundError:
-    """One of our kinds for what the library or the system raised; the original stays as the cause."""
+    """Our error for what the library or the system raised."""
     kind = _kind_of(problem)
     if kind is None:
         kind = OutboundKind.RESET if request_sent else OutboundKind.CONNECT

@@ -22,6 +22,7 @@ T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIN_PRODUCTION_TOKEN_LENGTH = 32
+MIN_PRODUCTION_PASSWORD_LENGTH = 12
 MASTER_KEY_BYTES = 32
 MAX_PROCESSES = 64
 MAX_UNIX_PATH_BYTES = 107
@@ -415,6 +416,11 @@ def _admin_bootstrap(reader: _Reader, *, is_production: bool) -> AdminBootstrap 
         reader.problems.append("ADMIN_BOOTSTRAP_PASSWORD is needed with ADMIN_BOOTSTRAP_EMAIL")
     if is_production and password == DEMO_ADMIN["password"]:
         reader.problems.append("ADMIN_BOOTSTRAP_PASSWORD is the demo password; choose another")
+    if is_production and 0 < len(password) < MIN_PRODUCTION_PASSWORD_LENGTH:
+        reader.problems.append(
+            "ADMIN_BOOTSTRAP_PASSWORD is too short:"
+            f" {MIN_PRODUCTION_PASSWORD_LENGTH} characters or more"
+        )
     return AdminBootstrap(email, password, reader.text("ADMIN_BOOTSTRAP_NAME", "Administrator"))
 
 

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.base import Worker
 
 from sandbox.app import create_app
 from sandbox.settings import Settings, SettingsError, load_settings
@@ -21,7 +22,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        """gunicorn's settings."""
+        """Settings of gunicorn."""
         values: dict[str, Any] = {
             "bind": self._settings.bind,
             "workers": 1,
@@ -32,7 +33,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "loglevel": "warning",
             "proc_name": "novapay-sandbox",
-            "worker_int": self._stopping,
+            "post_worker_init": self._started,
             "worker_exit": self._stopped,
         }
         for name, value in values.items():
@@ -44,9 +45,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._state.start()
         return create_app(self._state)
 
-    def _stopping(self, _worker: object) -> None:
+    def _started(self, worker: Worker) -> None:
+        """Held answers end as soon as the worker is told to stop."""
         if self._state:
-            self._state.is_running = False
+            self._state.is_running = lambda: bool(worker.alive)
 
     def _stopped(self, _arbiter: object, _worker: object) -> None:
         if self._state:
@@ -58,7 +60,7 @@ def main() -> int:
     try:
         settings = load_settings()
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     _Server(settings).run()
     return 0

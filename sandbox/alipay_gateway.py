@@ -10,7 +10,7 @@ import falcon
 
 from sandbox.accounts import AlipayAccount
 from sandbox.alipay_signing import (
-    AlipayRefusal,
+    AlipayError,
     check_request,
     parse_parameters,
     signed_answer,
@@ -18,7 +18,7 @@ from sandbox.alipay_signing import (
 from sandbox.alipay_trades import OPERATIONS, PAGE_PAY, AlipayTrades, business, parse_content
 from sandbox.scenarios import Chosen, Occasion
 from sandbox.trading import Trading
-from sandbox.wire_faults import WireFault, inject
+from sandbox.wire_faults import inject_scenario, wait_before_effect
 
 _MESSAGES = {
     "10000": "Success",
@@ -59,11 +59,8 @@ class AlipayGateway:
                 resp.status = falcon.HTTP_302
                 resp.set_header("Location", f"/cashier/alipay/{token}")
                 return
-            operation = OPERATIONS.get(parameters["method"])
-            if operation is None:
-                raise AlipayRefusal("40002", "isv.invalid-method", "不存在的方法名")
-            self._call(account, operation, parameters, charset, req, resp)
-        except AlipayRefusal as refusal:
+            self._call(account, parameters, charset, req, resp)
+        except AlipayError as refusal:
             if parameters.get("method") == PAGE_PAY:
                 _error_page(resp, refusal)
                 return
@@ -72,11 +69,11 @@ class AlipayGateway:
             _refuse(resp, refusal, account, parameters.get("method", ""), charset)
 
     def open_link(self, query: str) -> str:
-        """Opens a page-pay link as a browser would; the cashier's token, or AlipayRefusal."""
+        """Opens a page-pay link as a browser would; the cashier's token, or AlipayError."""
         parameters, charset = parse_parameters(query.encode())
         account = check_request(parameters, charset, self._trading.accounts.alipay)
         if parameters["method"] != PAGE_PAY:
-            raise AlipayRefusal("40002", "isv.invalid-method", "不是收银台链接")
+            raise AlipayError("40002", "isv.invalid-method", "不是收银台链接")
         return self._open_cashier(account, parameters)
 
     def _open_cashier(self, account: AlipayAccount, parameters: Mapping[str, str]) -> str:
@@ -93,7 +90,6 @@ class AlipayGateway:
     def _call(
         self,
         account: AlipayAccount,
-        operation: str,
         parameters: Mapping[str, str],
         charset: str,
         req: falcon.Request,
@@ -101,10 +97,14 @@ class AlipayGateway:
     ) -> None:
         """A server call: effect first, then the answer as the scenario wants it."""
         method = parameters["method"]
+        operation = OPERATIONS.get(method)
+        if operation is None:
+            raise AlipayError("40002", "isv.invalid-method", "不存在的方法名")
         content = parse_content(parameters)
         self._trading.sweep()
         occasion = self._occasion(account, operation, content)
         chosen = self._trading.scenarios.choose("answer", occasion)
+        wait_before_effect(chosen)
         node, effective, code = self._node(account, operation, content, chosen)
         with self._trading.books.transaction():
             self._trading.record_call(
@@ -113,7 +113,8 @@ class AlipayGateway:
             )  # fmt: skip
         _send(resp, signed_answer(account, method, node, charset), charset)
         if chosen:
-            _spoil(chosen, account, method, node, charset, req, resp)
+            inject_scenario(req.env, chosen)
+            resp.data = _spoiled(chosen, account, method, node, charset)
 
     def _node(
         self,
@@ -130,7 +131,7 @@ class AlipayGateway:
                 with self._trading.books.transaction():
                     result, effective = self._trades.methods[operation](account, content)
             refusal = _scenario_refusal(chosen) if chosen else None
-        except AlipayRefusal as error:
+        except AlipayError as error:
             refusal, effective = error, False
         if refusal:
             return _failure_node(refusal), effective, refusal.sub_code
@@ -161,7 +162,7 @@ class AlipayGateway:
         )
 
 
-def _scenario_refusal(chosen: Chosen) -> AlipayRefusal | None:
+def _scenario_refusal(chosen: Chosen) -> AlipayError | None:
     """What the scenario says in place of the true answer; the effect may be done already."""
     match chosen.name:
         case "error_after_success" | "error_without_effect":
@@ -169,43 +170,38 @@ def _scenario_refusal(chosen: Chosen) -> AlipayRefusal | None:
         case "balance_too_low":
             return business("SELLER_BALANCE_NOT_ENOUGH", "卖家余额不足")
         case "rate_limited":
-            return AlipayRefusal("40005", "isv.app-call-limited", "应用调用次数超限")
+            return AlipayError("40005", "isv.app-call-limited", "应用调用次数超限")
         case "refused":
             return business("INVALID_PARAMETER", "参数无效（沙箱场景）")
     return None
 
 
-def _spoil(
+def _spoiled(
     chosen: Chosen,
     account: AlipayAccount,
     method: str,
     node: Mapping[str, Any],
     charset: str,
-    req: falcon.Request,
-    resp: falcon.Response,
-) -> None:
-    """Changes a finished answer as the scenario says."""
+) -> bytes:
+    """The answer body as the scenario makes it."""
+    good = signed_answer(account, method, node, charset)
     match chosen.name:
-        case "timeout_after_success" | "timeout_without_effect":
-            inject(req.env, WireFault("hold", float(chosen.options.get("holdSeconds", 60))))
-        case "reset_after_success" | "reset_without_effect":
-            inject(req.env, WireFault("reset"))
         case "unsigned_answer":
-            resp.data = signed_answer(None, method, node, charset)
+            return signed_answer(None, method, node, charset)
         case "bad_signature_answer" | "signtest_answer":
             other = signed_answer(account, method, {**node, "msg": "Other"}, charset)
-            good = resp.data or b""
-            resp.data = good[: good.index(b'"sign":')] + other[other.index(b'"sign":') :]
+            return good[: good.index(b'"sign":')] + other[other.index(b'"sign":') :]
         case "html_answer":
-            resp.data = _HTML_ANSWER.encode()
+            return _HTML_ANSWER.encode()
         case "cut_answer":
-            resp.data = (resp.data or b"")[: len(resp.data or b"") // 2]
+            return good[: len(good) // 2]
         case "other_order_answer":
-            other_node = {**node, "out_trade_no": "another_order", "out_request_no": "another"}
-            resp.data = signed_answer(account, method, other_node, charset)
+            another = {**node, "out_trade_no": "another_order", "out_request_no": "another"}
+            return signed_answer(account, method, another, charset)
+    return good
 
 
-def _failure_node(refusal: AlipayRefusal) -> dict[str, Any]:
+def _failure_node(refusal: AlipayError) -> dict[str, Any]:
     node = {
         "code": refusal.code,
         "msg": _MESSAGES[refusal.code],
@@ -219,7 +215,7 @@ def _failure_node(refusal: AlipayRefusal) -> dict[str, Any]:
 
 def _refuse(
     resp: falcon.Response,
-    refusal: AlipayRefusal,
+    refusal: AlipayError,
     account: AlipayAccount | None,
     method: str,
     charset: str,
@@ -236,7 +232,7 @@ def _send(resp: falcon.Response, body: bytes, charset: str) -> None:
     resp.data = body
 
 
-def _error_page(resp: falcon.Response, refusal: AlipayRefusal) -> None:
+def _error_page(resp: falcon.Response, refusal: AlipayError) -> None:
     """Page-pay errors go to the buyer as a GBK page; the merchant's server hears nothing."""
     lines = [f"错误代码 {refusal.sub_code}", refusal.sub_msg]
     if refusal.string_to_sign is not None:

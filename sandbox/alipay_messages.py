@@ -92,7 +92,7 @@ def attempt(
     return {"Content-Type": CONTENT_TYPE, "User-Agent": "Mozilla/4.0"}, body.encode()
 
 
-def accepted(http_status: int, answer: bytes) -> bool:
+def accepted(http_status: int, answer: bytes, /) -> bool:
     """Only 200 with exactly `success` ends the retries."""
     return http_status == 200 and answer == b"success"
 

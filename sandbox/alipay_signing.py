@@ -18,7 +18,7 @@ _RSA_SIGNATURE_OIDS = "1.2.840.113549.1.1"
 _CHARSETS = {"utf-8": "utf-8", "gbk": "gbk", "gb2312": "gb2312"}
 
 
-class AlipayRefusal(Exception):
+class AlipayError(Exception):
     """The gateway or the business layer says no.
 
     `signed` is False only where the gateway has no key to sign with (unknown app).
@@ -45,7 +45,7 @@ class AlipayRefusal(Exception):
 def parse_parameters(*encoded_parts: bytes) -> tuple[dict[str, str], str]:
     """Decodes query string and form body once: (parameters, charset).
 
-    The charset named in the parameters decides how the bytes are read. Raises AlipayRefusal for an
+    The charset named in the parameters decides how the bytes are read. Raises AlipayError for an
     unknown charset, undecodable bytes, or a name that occurs twice.
     """
     pairs: list[tuple[bytes, bytes]] = []
@@ -57,17 +57,17 @@ def parse_parameters(*encoded_parts: bytes) -> tuple[dict[str, str], str]:
     named = next((value for key, value in pairs if key == b"charset" and value), b"utf-8")
     charset = _CHARSETS.get(named.decode("latin-1").lower())
     if charset is None:
-        raise AlipayRefusal("40002", "isv.invalid-charset", "字符集错误", signed=False)
+        raise AlipayError("40002", "isv.invalid-charset", "字符集错误", signed=False)
     parameters: dict[str, str] = {}
     for raw_name, raw_value in pairs:
         try:
             name, value = raw_name.decode(charset), raw_value.decode(charset)
         except UnicodeDecodeError:
-            raise AlipayRefusal(
+            raise AlipayError(
                 "40002", "isv.invalid-charset", "参数字节与字符集不符", signed=False
             ) from None
         if name in parameters:
-            raise AlipayRefusal("40002", "isv.invalid-parameter", f"参数重复: {name}", signed=False)
+            raise AlipayError("40002", "isv.invalid-parameter", f"参数重复: {name}", signed=False)
         parameters[name] = value
     return parameters, charset
 
@@ -87,14 +87,14 @@ def check_request(
 ) -> AlipayAccount:
     """The gateway's checks in its order: app known, signature, then the rest.
 
-    Returns the account; raises AlipayRefusal. `accounts` maps app ids to accounts.
+    Returns the account; raises AlipayError. `accounts` maps app ids to accounts.
     """
     app_id = parameters.get("app_id", "")
     if not app_id:
-        raise AlipayRefusal("40001", "isv.missing-app-id", "缺少AppID参数", signed=False)
+        raise AlipayError("40001", "isv.missing-app-id", "缺少AppID参数", signed=False)
     account = accounts.get(app_id)
     if account is None:
-        raise AlipayRefusal("40002", "isv.invalid-app-id", "无效的AppID参数", signed=False)
+        raise AlipayError("40002", "isv.invalid-app-id", "无效的AppID参数", signed=False)
     _check_signature(parameters, charset, account)
     _check_common_parameters(parameters)
     if account.mode == "cert":
@@ -105,15 +105,13 @@ def check_request(
 def _check_signature(parameters: Mapping[str, str], charset: str, account: AlipayAccount) -> None:
     expected = request_string_to_sign(parameters)
     if not parameters.get("sign"):
-        raise AlipayRefusal(
-            "40001", "isv.missing-signature", "缺少签名参数", string_to_sign=expected
-        )
+        raise AlipayError("40001", "isv.missing-signature", "缺少签名参数", string_to_sign=expected)
     if not parameters.get("sign_type"):
-        raise AlipayRefusal("40001", "isv.missing-signature-type", "缺少签名类型参数")
+        raise AlipayError("40001", "isv.missing-signature-type", "缺少签名类型参数")
     if parameters["sign_type"] != "RSA2":
-        raise AlipayRefusal("40002", "isv.invalid-signature-type", "无效的签名类型")
+        raise AlipayError("40002", "isv.invalid-signature-type", "无效的签名类型")
     if not verify_sha256(account.app_public_key, expected.encode(charset), parameters["sign"]):
-        raise AlipayRefusal(
+        raise AlipayError(
             "40002",
             "isv.invalid-signature",
             "验签出错，建议检查签名字符串或签名私钥与应用公钥是否匹配，"
@@ -124,28 +122,28 @@ def _check_signature(parameters: Mapping[str, str], charset: str, account: Alipa
 
 def _check_common_parameters(parameters: Mapping[str, str]) -> None:
     if not parameters.get("method"):
-        raise AlipayRefusal("40001", "isv.missing-method", "缺少方法名参数")
+        raise AlipayError("40001", "isv.missing-method", "缺少方法名参数")
     if not parameters.get("timestamp"):
-        raise AlipayRefusal("40001", "isv.missing-timestamp", "缺少时间戳参数")
+        raise AlipayError("40001", "isv.missing-timestamp", "缺少时间戳参数")
     try:
         parse_alipay_time(parameters["timestamp"])
     except ValueError:
-        raise AlipayRefusal("40002", "isv.invalid-timestamp", "非法的时间戳参数") from None
+        raise AlipayError("40002", "isv.invalid-timestamp", "非法的时间戳参数") from None
     if parameters.get("version") != "1.0":
-        raise AlipayRefusal("40002", "isv.invalid-version", "非法的版本参数")
+        raise AlipayError("40002", "isv.invalid-version", "非法的版本参数")
     if parameters.get("format", "JSON").upper() not in ("JSON", ""):
-        raise AlipayRefusal("40002", "isv.invalid-format", "无效的数据格式")
+        raise AlipayError("40002", "isv.invalid-format", "无效的数据格式")
 
 
 def _check_certificate_serials(parameters: Mapping[str, str], account: AlipayAccount) -> None:
     if not parameters.get("app_cert_sn"):
-        raise AlipayRefusal("40002", "isv.missing-app-cert-sn", "缺少应用公钥证书序列号")
+        raise AlipayError("40002", "isv.missing-app-cert-sn", "缺少应用公钥证书序列号")
     if not parameters.get("alipay_root_cert_sn"):
-        raise AlipayRefusal("40002", "isv.missing-alipay-root-cert-sn", "缺少支付宝根证书序列号")
+        raise AlipayError("40002", "isv.missing-alipay-root-cert-sn", "缺少支付宝根证书序列号")
     if parameters["app_cert_sn"] != certificate_sn(account.app_cert):
-        raise AlipayRefusal("40002", "isv.app-cert-not-exist", "应用公钥证书不存在")
+        raise AlipayError("40002", "isv.app-cert-not-exist", "应用公钥证书不存在")
     if parameters["alipay_root_cert_sn"] != root_certificate_sn(account.alipay_root_cert):
-        raise AlipayRefusal("40002", "isv.invalid-alipay-root-cert-sn", "无效的支付宝根证书序列号")
+        raise AlipayError("40002", "isv.invalid-alipay-root-cert-sn", "无效的支付宝根证书序列号")
 
 
 def certificate_sn(pem: str) -> str:

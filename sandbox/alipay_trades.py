@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.accounts import AlipayAccount
 from sandbox.alipay_messages import BUYER_ID, BUYER_LOGON_ID, trade_status
-from sandbox.alipay_signing import AlipayRefusal, certificate_sn
+from sandbox.alipay_signing import AlipayError, certificate_sn
 from sandbox.books import Payment, Refund, Trade
 from sandbox.clock import alipay_time, parse_alipay_time
 from sandbox.money import fen_to_yuan, yuan_to_fen
@@ -33,24 +33,24 @@ _MAX_FEN = 100_000_000_00
 Node = dict[str, Any]
 
 
-def business(sub_code: str, sub_msg: str) -> AlipayRefusal:
+def business(sub_code: str, sub_msg: str) -> AlipayError:
     """A signed business failure (40004)."""
-    return AlipayRefusal("40004", f"ACQ.{sub_code}", sub_msg)
+    return AlipayError("40004", f"ACQ.{sub_code}", sub_msg)
 
 
 def parse_content(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The object in biz_content; AlipayRefusal if there is none."""
+    """The object in biz_content; AlipayError if there is none."""
     try:
         content = json.loads(parameters.get("biz_content") or "{}")
     except ValueError:
-        raise AlipayRefusal("40002", "isv.illegal-json", "biz_content 不是合法的JSON") from None
+        raise AlipayError("40002", "isv.illegal-json", "biz_content 不是合法的JSON") from None
     if not isinstance(content, dict):
-        raise AlipayRefusal("40002", "isv.illegal-json", "biz_content 不是JSON对象")
+        raise AlipayError("40002", "isv.illegal-json", "biz_content 不是JSON对象")
     return content
 
 
 class AlipayTrades:
-    """One method per gateway method; each returns (node, effective) or raises AlipayRefusal.
+    """One method per gateway method; each returns (node, effective) or raises AlipayError.
 
     `effective` tells whether the call changed the books. Called inside a transaction.
     """
@@ -80,6 +80,9 @@ class AlipayTrades:
             raise business("INVALID_PARAMETER", "参数无效：subject")
         if content.get("product_code") != "FAST_INSTANT_TRADE_PAY":
             raise business("INVALID_PARAMETER", "参数无效：product_code")
+        for name in ("notify_url", "return_url"):
+            if parameters.get(name) and not re.match("https?://", parameters[name]):
+                raise business("INVALID_PARAMETER", f"参数无效：{name}")
         expires_at = self._expiry(content)
         known = self._books.trade("alipay", account.app_id, number)
         if known:
@@ -101,7 +104,7 @@ class AlipayTrades:
         return trade, True
 
     def query(self, account: AlipayAccount, content: dict[str, Any]) -> tuple[Node, bool]:
-        """alipay.trade.query"""
+        """alipay.trade.query: the state of a trade."""
         trade, payment = self._find(account, content)
         node: Node = {
             "buyer_logon_id": BUYER_LOGON_ID,
@@ -127,7 +130,7 @@ class AlipayTrades:
         return node, False
 
     def close(self, account: AlipayAccount, content: dict[str, Any]) -> tuple[Node, bool]:
-        """alipay.trade.close"""
+        """alipay.trade.close: an unpaid trade ends."""
         trade, _ = self._find(account, content)
         if trade.status == "CLOSED":
             raise business("TRADE_HAS_CLOSE", "交易已经关闭")
@@ -137,7 +140,7 @@ class AlipayTrades:
         return {"trade_no": trade.trade_no, "out_trade_no": trade.out_trade_no}, True
 
     def refund(self, account: AlipayAccount, content: dict[str, Any]) -> tuple[Node, bool]:
-        """alipay.trade.refund"""
+        """alipay.trade.refund: money goes back."""
         trade, payment = self._find(account, content)
         number, amount_fen = self._refund_request(trade, content)
         if payment is None:
@@ -189,7 +192,7 @@ class AlipayTrades:
         if account.mode != "cert" or content.get("alipay_cert_sn") != certificate_sn(
             account.alipay_cert
         ):
-            raise AlipayRefusal("40004", "isv.invalid-cert-sn", "证书序列号不存在")
+            raise AlipayError("40004", "isv.invalid-cert-sn", "证书序列号不存在")
         return {
             "alipay_cert_content": base64.b64encode(account.alipay_cert.encode()).decode()
         }, False

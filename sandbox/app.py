@@ -29,20 +29,21 @@ def create_app(state: SandboxState) -> WireFaultMiddleware:
     app.add_route("/merchant/callback/{name}", state.merchants, suffix="callback")
     app.add_route("/merchant/{name}/deliveries", state.merchants, suffix="deliveries")
     app.add_route("/merchant/{name}/books", state.merchants, suffix="books")
-    return WireFaultMiddleware(app, lambda: state.is_running)
+    return WireFaultMiddleware(app, state.running)
 
 
 def _add_wechat_routes(app: App, api: WechatApi) -> None:
-    transactions = "/wechat/v3/pay/transactions"
-    refunds = "/wechat/v3/refund/domestic/refunds"
-    app.add_route(f"{transactions}/native", api, suffix="native")
-    app.add_route(f"{transactions}/out-trade-no/{{number}}", api, suffix="by_number")
-    app.add_route(f"{transactions}/id/{{number}}", api, suffix="by_transaction")
-    app.add_route(f"{transactions}/out-trade-no/{{number}}/close", api, suffix="close")
-    app.add_route(refunds, api, suffix="refunds")
-    app.add_route(f"{refunds}/{{number}}", api, suffix="refund")
-    app.add_route("/wechat/v3/certificates", api, suffix="certificates")
-    app.add_sink(api.sink, "/wechat/")
+    """The API under `/wechat`, and at the root for client libraries that know only host names."""
+    for base in ("/wechat/v3", "/v3"):
+        transactions, refunds = f"{base}/pay/transactions", f"{base}/refund/domestic/refunds"
+        app.add_route(f"{transactions}/native", api, suffix="native")
+        app.add_route(f"{transactions}/out-trade-no/{{number}}", api, suffix="by_number")
+        app.add_route(f"{transactions}/id/{{number}}", api, suffix="by_transaction")
+        app.add_route(f"{transactions}/out-trade-no/{{number}}/close", api, suffix="close")
+        app.add_route(refunds, api, suffix="refunds")
+        app.add_route(f"{refunds}/{{number}}", api, suffix="refund")
+        app.add_route(f"{base}/certificates", api, suffix="certificates")
+        app.add_sink(api.sink, f"{base}/")
 
 
 def _add_control_routes(app: App, control: Control) -> None:

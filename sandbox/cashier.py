@@ -7,14 +7,14 @@ from sandbox.books import Payment, Trade
 from sandbox.clock import alipay_time
 from sandbox.money import fen_to_yuan
 from sandbox.pages import render
-from sandbox.trading import PaymentRefused, Trading
+from sandbox.trading import PaymentRefusedError, Trading
 from sandbox.wechat_orders import CODE_URL_LIFE_SECONDS
 
 CODE_URL_PREFIX = "weixin://wxpay/bizpayurl?pr="
 
 
 class Cashier:
-    """`/cashier/{provider}/{token}`"""
+    """The page at `/cashier/{provider}/{token}`."""
 
     def __init__(self, trading: Trading) -> None:
         self._trading = trading
@@ -37,7 +37,7 @@ class Cashier:
             return
         try:
             payments = self._trading.pay(trade.id, late=action == "late")
-        except PaymentRefused as refusal:
+        except PaymentRefusedError as refusal:
             self._show(resp, trade, "refused", str(refusal))
             return
         if payments and trade.return_url:

@@ -64,7 +64,7 @@ import falcon
 from sandbox.account_factory import new_account
 from sandbox.accounts import Account, AccountError
 from sandbox.alipay_gateway import AlipayGateway
-from sandbox.alipay_signing import AlipayRefusal
+from sandbox.alipay_signing import AlipayError
 from sandbox.book_view import books_view, notification_view, payment_view, trade_view
 from sandbox.books import Refund, Trade
 from sandbox.cashier import CODE_URL_PREFIX, Cashier
@@ -72,7 +72,7 @@ from sandbox.clock import utc_iso
 from sandbox.merchant_site import behaviour_from, new_notify_secret
 from sandbox.scenarios import AMOUNT_TABLE, MATCH_FIELDS, OPERATIONS, SCENARIOS, Chosen
 from sandbox.state import SandboxState
-from sandbox.trading import PaymentRefused
+from sandbox.trading import PaymentRefusedError
 
 _POLL_SECONDS = 0.02
 
@@ -141,7 +141,7 @@ class Control:
                 late=bool(body.get("late", False)),
                 times=int(_number(body, "times", 1)),
             )
-        except PaymentRefused as refusal:
+        except PaymentRefusedError as refusal:
             raise falcon.HTTPConflict(title="not payable", description=str(refusal)) from None
         pushes = self._tried_pushes(trade, _number(body, "waitSeconds", 0))
         answer: dict[str, Any] = {
@@ -316,7 +316,7 @@ class Control:
             provider = "alipay"
             try:
                 token = self._gateway.open_link(urlsplit(url).query)
-            except AlipayRefusal as refusal:
+            except AlipayError as refusal:
                 raise falcon.HTTPConflict(
                     title=refusal.sub_code, description=refusal.sub_msg
                 ) from None

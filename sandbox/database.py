@@ -59,7 +59,8 @@ class Database:
         """Inserts one row; returns its id."""
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
-        return self.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", *values.values())
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names of ours
+        return self.execute(statement, *values.values())
 
     def close(self) -> None:
         """Closes the file."""

@@ -30,23 +30,29 @@ class Push:
 def plan_pushes(provider: str, content: dict[str, Any], chosen: Chosen | None) -> list[Push]:
     """The pushes for an event; one plain push without a scenario."""
     plain = Push(content)
-    if chosen is None:
-        return [plain]
-    match chosen.name:
+    match chosen.name if chosen else "":
+        case "":
+            pushes = [plain]
         case "notify_lost":
-            return [replace(plain, lost=True)]
+            pushes = [replace(plain, lost=True)]
         case "notify_duplicate":
-            return [replace(plain, delay_seconds=i * _DUPLICATE_GAP_SECONDS) for i in range(3)]
+            pushes = [replace(plain, delay_seconds=i * _DUPLICATE_GAP_SECONDS) for i in range(3)]
         case "notify_concurrent":
-            return [plain] * int(chosen.options.get("copies", 2))
+            pushes = [plain] * int(_option(chosen, "copies", 2))
         case "notify_delayed":
-            return [replace(plain, delay_seconds=chosen.seconds(10.0) or 0.0)]
+            pushes = [replace(plain, delay_seconds=float(_option(chosen, "delaySeconds", 10)))]
         case "notify_out_of_order":
-            return _out_of_order(provider, content)
-        case "notify_bad_signature" | "notify_signtest" | "notify_stale":
-            attempts = int(chosen.options.get("attempts", 1))
-            return [replace(plain, flaw=_FLAWS[chosen.name], flawed_attempts=attempts)]
-    return [Push(_altered(provider, content, chosen.name))]
+            pushes = _out_of_order(provider, content)
+        case "notify_bad_signature" | "notify_signtest" | "notify_stale" as name:
+            attempts = int(_option(chosen, "attempts", 1))
+            pushes = [replace(plain, flaw=_FLAWS[name], flawed_attempts=attempts)]
+        case name:
+            pushes = [Push(_altered(provider, content, name))]
+    return pushes
+
+
+def _option(chosen: Chosen | None, name: str, default: float) -> Any:
+    return chosen.options.get(name, default) if chosen else default
 
 
 def _out_of_order(provider: str, content: dict[str, Any]) -> list[Push]:

@@ -56,7 +56,7 @@ class Pusher:
             try:
                 trading.sweep()
                 pause = self._send_due()
-            except Exception:
+            except Exception:  # noqa: BLE001 - one bad row must not end all pushes
                 _log.exception("background work failed; going on")
                 pause = _SWEEP_SECONDS
             self._wake.wait(pause)

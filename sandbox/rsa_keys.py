@@ -51,7 +51,7 @@ def load_private_key(text: str) -> rsa.RSAPrivateKey:
     else:
         key = serialization.load_der_private_key(_bare_base64(text), password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("not an RSA private key")
+        raise ValueError("not an RSA private key")  # noqa: TRY004 - the text is wrong, not its type
     return key
 
 
@@ -65,7 +65,7 @@ def load_public_key(text: str) -> rsa.RSAPublicKey:
     else:
         key = serialization.load_der_public_key(_bare_base64(text))
     if not isinstance(key, rsa.RSAPublicKey):
-        raise ValueError("not an RSA public key")
+        raise ValueError("not an RSA public key")  # noqa: TRY004 - the text is wrong, not its type
     return key
 
 

@@ -1,5 +1,6 @@
 """Everything one running sandbox holds, wired together."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sandbox.account_store import Accounts
@@ -26,7 +27,7 @@ class SandboxState:
         self.trading = Trading(
             self.books, self.accounts, self.clock, self.scenarios, self.pusher.wake
         )
-        self.is_running = True
+        self.is_running: Callable[[], bool] = lambda: True
 
     def start(self) -> None:
         """Starts the background work."""
@@ -34,10 +35,14 @@ class SandboxState:
 
     def stop(self) -> None:
         """Ends the background work and closes the books."""
-        self.is_running = False
+        self.is_running = lambda: False
         self.pusher.stop()
         self.books.close()
         self.merchants.close()
+
+    def running(self) -> bool:
+        """False once the process has been told to stop."""
+        return self.is_running()
 
     def reset(self) -> None:
         """Empty books, real time, no rules. Accounts and shops stay."""

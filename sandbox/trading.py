@@ -23,7 +23,7 @@ _REFUND_OUTCOMES = {
 }  # fmt: skip
 
 
-class PaymentRefused(Exception):
+class PaymentRefusedError(Exception):
     """The cashier cannot take this payment; the text says why, in both languages."""
 
 
@@ -129,7 +129,7 @@ class Trading:
         """The payer pays. Returns the new payments: none if the money comes late, two if twice.
 
         `force` books the money whatever the state: late after a close or expiry, or a second
-        payment after the first. Raises PaymentRefused where a real cashier would.
+        payment after the first. Raises PaymentRefusedError where a real cashier would.
         """
         self.sweep()
         with self.books.transaction():
@@ -151,11 +151,11 @@ class Trading:
 
     def _check_payable(self, trade: Trade) -> None:
         if trade.status in ("PAID", "FINISHED"):
-            raise PaymentRefused("订单已支付 / the order has been paid")
+            raise PaymentRefusedError("订单已支付 / the order has been paid")
         if trade.status == "CLOSED":
-            raise PaymentRefused("订单已关闭 / the order is closed")
+            raise PaymentRefusedError("订单已关闭 / the order is closed")
         if trade.expires_at <= self.clock.unix():
-            raise PaymentRefused("订单已过期 / the order has expired")
+            raise PaymentRefusedError("订单已过期 / the order has expired")
 
     def _book_payment(self, trade: Trade, *, late: bool) -> Payment:
         first = not self.books.payments(trade.id)

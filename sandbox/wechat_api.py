@@ -13,12 +13,12 @@ from sandbox.trading import Trading
 from sandbox.wechat_orders import WechatOrders, parse_body
 from sandbox.wechat_signing import (
     SIGNTEST_PREFIX,
-    WechatRefusal,
+    WechatError,
     answer_key,
     check_request,
     signature_headers,
 )
-from sandbox.wire_faults import WireFault, inject
+from sandbox.wire_faults import inject_scenario, wait_before_effect
 
 _JSON = "application/json; charset=utf-8"
 
@@ -53,7 +53,7 @@ class WechatApi:
             account, _ = self._accept(req)
             self._check_query_merchant(req, account)
             trade = self._trading.books.trade("wxpay", account.mch_id, number)
-            self._query(req, resp, account, trade, number, "")
+            self._query(req, resp, account, trade, number=number)
 
     def on_get_by_transaction(
         self, req: falcon.Request, resp: falcon.Response, number: str
@@ -65,14 +65,14 @@ class WechatApi:
             trade = self._trading.books.trade_by_transaction("wxpay", account.mch_id, number)
             if trade and not self._trading.books.payments(trade.id):
                 trade = None  # an unpaid order has no transaction yet
-            self._query(req, resp, account, trade, number, number)
+            self._query(req, resp, account, trade, number=number, transaction_no=number)
 
     def on_post_close(self, req: falcon.Request, resp: falcon.Response, number: str) -> None:
         """Close; 204 with a signed empty body."""
         with _Errors(resp):
             account, body = self._accept(req)
             if "mchid" not in body:
-                raise WechatRefusal(400, "PARAM_ERROR", "参数错误：mchid", {"field": "/mchid"})
+                raise WechatError(400, "PARAM_ERROR", "参数错误：mchid", {"field": "/mchid"})
             trade = self._trading.books.trade("wxpay", account.mch_id, number)
             occasion = self._occasion(account, "close", number, trade)
             self._run(
@@ -119,7 +119,7 @@ class WechatApi:
         """Any other path of the API."""
         with _Errors(resp):
             self._accept(req)
-            raise WechatRefusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+            raise WechatError(404, "RESOURCE_NOT_EXISTS", "接口不存在")
 
     # -- common path of every call
 
@@ -130,8 +130,8 @@ class WechatApi:
             _wire_url(req),
             {name.lower(): value for name, value in req.headers.items()},
             raw,
-            self._trading.accounts.wxpay,
-            self._trading.clock.unix(),
+            accounts=self._trading.accounts.wxpay,
+            now=self._trading.clock.unix(),
         )
         self._trading.sweep()
         return account, parse_body(raw)
@@ -146,13 +146,14 @@ class WechatApi:
     ) -> None:
         """Effect first, then the signed answer as the scenario wants it."""
         chosen = self._trading.scenarios.choose("answer", occasion)
+        wait_before_effect(chosen)
         effective, answer, refusal = False, None, None
         try:
             if chosen is None or chosen.scenario.effect:
                 with self._trading.books.transaction():
                     answer, effective = work()
             refusal = _scenario_refusal(chosen, occasion.operation) if chosen else None
-        except WechatRefusal as error:
+        except WechatError as error:
             refusal = error
         with self._trading.books.transaction():
             self._trading.record_call(
@@ -191,12 +192,9 @@ class WechatApi:
         answer: dict[str, Any] | None,
     ) -> None:
         """Changes a finished answer as the scenario says."""
+        inject_scenario(req.env, chosen)
         signature = resp.get_header("Wechatpay-Signature") or ""
         match chosen.name:
-            case "timeout_after_success" | "timeout_without_effect":
-                inject(req.env, WireFault("hold", float(chosen.options.get("holdSeconds", 60))))
-            case "reset_after_success" | "reset_without_effect":
-                inject(req.env, WireFault("reset"))
             case "unsigned_answer":
                 for part in ("Timestamp", "Nonce", "Signature", "Serial", "Signature-Type"):
                     resp.delete_header(f"Wechatpay-{part}")
@@ -222,8 +220,9 @@ class WechatApi:
         resp: falcon.Response,
         account: WechatAccount,
         trade: Trade | None,
+        *,
         number: str,
-        transaction_no: str,
+        transaction_no: str = "",
     ) -> None:
         occasion = self._occasion(account, "query", number, trade)
         self._run(
@@ -237,7 +236,7 @@ class WechatApi:
 
     def _check_query_merchant(self, req: falcon.Request, account: WechatAccount) -> None:
         if req.get_param("mchid") != account.mch_id:
-            raise WechatRefusal(
+            raise WechatError(
                 400, "PARAM_ERROR", "商户号与签名使用的商户号不一致", {"field": "mchid"}
             )
 
@@ -264,7 +263,7 @@ class WechatApi:
 
 
 class _Errors:
-    """Turns a WechatRefusal into the unsigned error answer."""
+    """Turns a WechatError into the unsigned error answer."""
 
     def __init__(self, resp: falcon.Response) -> None:
         self._resp = resp
@@ -273,27 +272,27 @@ class _Errors:
         return None
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> bool:
-        if isinstance(error, WechatRefusal):
+        if isinstance(error, WechatError):
             _refuse(self._resp, error)
             return True
         return False
 
 
-def _scenario_refusal(chosen: Chosen, operation: str) -> WechatRefusal | None:
+def _scenario_refusal(chosen: Chosen, operation: str) -> WechatError | None:
     match chosen.name:
         case "error_after_success" | "error_without_effect":
-            return WechatRefusal(500, "SYSTEM_ERROR", "系统错误，请用相同参数重试")
+            return WechatError(500, "SYSTEM_ERROR", "系统错误，请用相同参数重试")
         case "balance_too_low":
-            return WechatRefusal(403, "NOT_ENOUGH", "商户余额不足，请充值后重试")
+            return WechatError(403, "NOT_ENOUGH", "商户余额不足，请充值后重试")
         case "rate_limited":
-            return WechatRefusal(429, "FREQUENCY_LIMITED", "频率超限，请降低请求速度")
+            return WechatError(429, "FREQUENCY_LIMITED", "频率超限，请降低请求速度")
         case "refused":
             code = "INVALID_REQUEST" if operation == "refund" else "PARAM_ERROR"
-            return WechatRefusal(400, code, "参数错误（沙箱场景）")
+            return WechatError(400, code, "参数错误（沙箱场景）")
     return None
 
 
-def _refuse(resp: falcon.Response, refusal: WechatRefusal) -> None:
+def _refuse(resp: falcon.Response, refusal: WechatError) -> None:
     body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
     if refusal.detail is not None:
         body["detail"] = refusal.detail

@@ -173,6 +173,6 @@ def attempt(
     return {**headers, "Content-Type": "application/json", "User-Agent": "Mozilla/4.0"}, body
 
 
-def accepted(http_status: int, answer: bytes) -> bool:
+def accepted(http_status: int, _answer: bytes, /) -> bool:
     """200 or 204 ends the retries, whatever the body says."""
     return http_status in (200, 204)

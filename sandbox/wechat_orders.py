@@ -11,7 +11,7 @@ from sandbox.books import Payment, Refund, Trade
 from sandbox.clock import parse_rfc3339, wechat_time
 from sandbox.rsa_keys import load_certificate
 from sandbox.trading import Trading
-from sandbox.wechat_signing import WechatRefusal, encrypt_resource
+from sandbox.wechat_signing import WechatError, encrypt_resource
 
 CODE_URL_LIFE_SECONDS = 2 * 3600
 _ORDER_NUMBER = re.compile(r"[0-9A-Za-z_\-|*]{6,32}", re.ASCII)
@@ -24,7 +24,7 @@ Answer = dict[str, Any]
 
 
 class WechatOrders:
-    """One method per endpoint; returns (answer, effective) or raises WechatRefusal.
+    """One method per endpoint; returns (answer, effective) or raises WechatError.
 
     `effective` tells whether the call changed the books. Called inside a transaction.
     """
@@ -34,7 +34,7 @@ class WechatOrders:
         self._books = trading.books
 
     def create(self, account: WechatAccount, body: Mapping[str, Any]) -> tuple[Answer, bool]:
-        """POST /v3/pay/transactions/native"""
+        """POST /v3/pay/transactions/native: a new order, or a new code for a known one."""
         total_fen = self._check_order(account, body)
         number = body["out_trade_no"]
         known = self._books.trade("wxpay", account.mch_id, number)
@@ -59,7 +59,7 @@ class WechatOrders:
     def query(self, account: WechatAccount, trade: Trade | None, number: str) -> Answer:
         """GET of one order; `number` is the transaction asked for, or empty."""
         if trade is None:
-            raise WechatRefusal(404, "ORDER_NOT_EXIST", "订单不存在")
+            raise WechatError(404, "ORDER_NOT_EXIST", "订单不存在")
         payments = self._books.payments(trade.id)
         named = [p for p in payments if p.transaction_no == number]
         payment = next(iter(named or payments), None)
@@ -69,32 +69,32 @@ class WechatOrders:
     def close(self, trade: Trade | None) -> bool:
         """POST …/close; closing twice is fine. Returns whether it changed the books."""
         if trade is None:
-            raise WechatRefusal(404, "ORDER_NOT_EXIST", "订单不存在")
+            raise WechatError(404, "ORDER_NOT_EXIST", "订单不存在")
         if trade.status == "CLOSED":
             return False
         if trade.status != "WAITING":
-            raise WechatRefusal(400, "ORDERPAID", "订单已支付")
+            raise WechatError(400, "ORDERPAID", "订单已支付")
         self._trading.close(trade)
         return True
 
     def refund(self, account: WechatAccount, body: Mapping[str, Any]) -> tuple[Answer, bool]:
-        """POST /v3/refund/domestic/refunds"""
+        """POST /v3/refund/domestic/refunds: a new refund, or the same one again."""
         number, amount_fen, total_fen = self._check_refund(body)
         trade, payment = self._paid_trade(account, body)
         known = self._books.refund("wxpay", account.mch_id, number)
         if known:
             if (known.trade_id, known.amount_fen) != (trade.id, amount_fen):
-                raise WechatRefusal(400, "INVALID_REQUEST", "商户退款单号重复且参数不一致")
+                raise WechatError(400, "INVALID_REQUEST", "商户退款单号重复且参数不一致")
             self._books.execute("UPDATE refunds SET calls = calls + 1 WHERE id = ?", known.id)
             return wechat_messages.refund_object(trade, payment, known), False
         if total_fen != payment.amount_fen:
-            raise WechatRefusal(400, "INVALID_REQUEST", "订单金额与原订单不一致")
+            raise WechatError(400, "INVALID_REQUEST", "订单金额与原订单不一致")
         if amount_fen > payment.amount_fen - self._trading.reserved_fen(payment):
-            raise WechatRefusal(400, "INVALID_REQUEST", "订单退款金额大于可退金额")
+            raise WechatError(400, "INVALID_REQUEST", "订单退款金额大于可退金额")
         if len(self._books.refunds(trade.id)) >= _MAX_REFUNDS:
-            raise WechatRefusal(400, "INVALID_REQUEST", "单笔订单退款次数超过上限")
+            raise WechatError(400, "INVALID_REQUEST", "单笔订单退款次数超过上限")
         if self._trading.clock.unix() - payment.paid_at > _REFUND_WINDOW:
-            raise WechatRefusal(400, "INVALID_REQUEST", "订单已超过可退款期限")
+            raise WechatError(400, "INVALID_REQUEST", "订单已超过可退款期限")
         refund = self._trading.create_refund(
             trade,
             payment,
@@ -106,17 +106,17 @@ class WechatOrders:
         return wechat_messages.refund_object(trade, payment, refund), True
 
     def refund_query(self, account: WechatAccount, number: str) -> Answer:
-        """GET /v3/refund/domestic/refunds/{out_refund_no}"""
+        """GET /v3/refund/domestic/refunds/{out_refund_no}: the state of a refund."""
         refund = self._books.refund("wxpay", account.mch_id, number)
         if refund is None:
-            raise WechatRefusal(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
+            raise WechatError(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
         trade = self._books.trade_by_id(refund.trade_id)
         return wechat_messages.refund_object(trade, self._payment_of(refund), refund)
 
     def certificates(self, account: WechatAccount) -> Answer:
-        """GET /v3/certificates"""
+        """GET /v3/certificates: every live certificate, encrypted."""
         if not account.platform_certificates:
-            raise WechatRefusal(
+            raise WechatError(
                 404, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台使用微信支付公钥"
             )
         entries = []
@@ -142,7 +142,7 @@ class WechatOrders:
             if not isinstance(value, str) or not 1 <= len(value) <= limit:
                 raise _parameter_error(name)
         if body["appid"] != account.app_id:
-            raise WechatRefusal(400, "APPID_MCHID_NOT_MATCH", "appid和mchid不匹配")
+            raise WechatError(400, "APPID_MCHID_NOT_MATCH", "appid和mchid不匹配")
         if not _ORDER_NUMBER.fullmatch(body["out_trade_no"]):
             raise _parameter_error("out_trade_no")
         if not re.match("https?://", body["notify_url"]) or "?" in body["notify_url"]:
@@ -164,11 +164,11 @@ class WechatOrders:
             total_fen, body["description"], body.get("attach", ""), body["notify_url"],
         )  # fmt: skip
         if known.status in ("PAID", "FINISHED"):
-            raise WechatRefusal(400, "ORDERPAID", "该订单已支付")
+            raise WechatError(400, "ORDERPAID", "该订单已支付")
         if known.status == "CLOSED":
-            raise WechatRefusal(400, "ORDER_CLOSED", "该订单已关闭")
+            raise WechatError(400, "ORDER_CLOSED", "该订单已关闭")
         if not same:
-            raise WechatRefusal(403, "OUT_TRADE_NO_USED", "商户订单号重复")
+            raise WechatError(403, "OUT_TRADE_NO_USED", "商户订单号重复")
 
     def _expiry(self, body: Mapping[str, Any]) -> float:
         now = self._trading.clock.unix()
@@ -208,11 +208,11 @@ class WechatOrders:
         else:
             trade = self._books.trade("wxpay", account.mch_id, str(body["out_trade_no"]))
         if trade is None:
-            raise WechatRefusal(404, "RESOURCE_NOT_EXISTS", "订单不存在")
+            raise WechatError(404, "RESOURCE_NOT_EXISTS", "订单不存在")
         payments = self._books.payments(trade.id)
         named = [p for p in payments if p.transaction_no == transaction_no]
         if not payments:
-            raise WechatRefusal(400, "INVALID_REQUEST", "订单未支付，不能退款")
+            raise WechatError(400, "INVALID_REQUEST", "订单未支付，不能退款")
         return trade, (named or payments)[0]
 
     def _payment_of(self, refund: Refund) -> Payment:
@@ -224,11 +224,11 @@ def parse_body(body: bytes) -> dict[str, Any]:
     """The JSON object of a request that passed the signature check."""
     parsed = json.loads(body) if body else {}
     if not isinstance(parsed, dict):
-        raise WechatRefusal(400, "PARAM_ERROR", "请求体不是JSON对象")
+        raise WechatError(400, "PARAM_ERROR", "请求体不是JSON对象")
     return parsed
 
 
-def _parameter_error(field: str) -> WechatRefusal:
-    return WechatRefusal(
+def _parameter_error(field: str) -> WechatError:
+    return WechatError(
         400, "PARAM_ERROR", f"参数错误：{field}", {"field": f"/{field}", "location": "body"}
     )

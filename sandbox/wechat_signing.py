@@ -21,7 +21,7 @@ _PARAMETER = re.compile(r'\s*([a-z_]+)="([^"]*)"\s*')
 _REQUIRED = {"mchid", "nonce_str", "signature", "timestamp", "serial_no"}
 
 
-class WechatRefusal(Exception):
+class WechatError(Exception):
     """An unsigned error answer: HTTP status, code, message and optional detail object."""
 
     def __init__(
@@ -45,7 +45,7 @@ class PlatformKey:
 def request_string_to_sign(
     method: str, wire_url: str, timestamp: str, nonce: str, body: bytes
 ) -> bytes:
-    """Method, path with query exactly as on the wire, timestamp, nonce, body; each with \\n."""
+    """Method, path with query exactly as on the wire, timestamp, nonce, body: a line each."""
     head = f"{method}\n{wire_url}\n{timestamp}\n{nonce}\n".encode()
     return head + body + b"\n"
 
@@ -55,6 +55,7 @@ def check_request(
     wire_url: str,
     headers: Mapping[str, str],
     body: bytes,
+    *,
     accounts: Mapping[str, WechatAccount],
     now: float,
 ) -> WechatAccount:
@@ -63,7 +64,7 @@ def check_request(
     `headers` has lower-case names, `accounts` maps mchids to accounts, `now` is Unix seconds.
     """
     if not headers.get("user-agent") or "application/json" not in headers.get("accept", ""):
-        raise WechatRefusal(400, "PARAM_ERROR", "Http头缺少Accept或User-Agent")
+        raise WechatError(400, "PARAM_ERROR", "Http头缺少Accept或User-Agent")
     given = _parse_authorization(headers.get("authorization", ""))
     if not given["timestamp"].isascii() or not given["timestamp"].isdigit():
         raise _sign_error("Http头Authorization中的timestamp不正确", "timestamp")
@@ -105,13 +106,11 @@ def _check_body_merchant(body: bytes, account: WechatAccount) -> None:
     try:
         parsed = json.loads(body) if body else {}
     except ValueError:
-        raise WechatRefusal(400, "PARAM_ERROR", "请求体不是有效的JSON") from None
+        raise WechatError(400, "PARAM_ERROR", "请求体不是有效的JSON") from None
     if not isinstance(parsed, dict):
-        raise WechatRefusal(400, "PARAM_ERROR", "请求体不是JSON对象")
+        raise WechatError(400, "PARAM_ERROR", "请求体不是JSON对象")
     if "mchid" in parsed and parsed["mchid"] != account.mch_id:
-        raise WechatRefusal(
-            400, "PARAM_ERROR", "商户号与签名使用的商户号不一致", {"field": "/mchid"}
-        )
+        raise WechatError(400, "PARAM_ERROR", "商户号与签名使用的商户号不一致", {"field": "/mchid"})
 
 
 def _sign_error(
@@ -120,7 +119,7 @@ def _sign_error(
     method: str | None = None,
     wire_url: str | None = None,
     text: bytes | None = None,
-) -> WechatRefusal:
+) -> WechatError:
     detail: dict[str, Any] = {
         "field": field,
         "location": "authorization",
@@ -135,7 +134,7 @@ def _sign_error(
             # The real platform shortens this; the sandbox shows all of it for comparison.
             "sandbox_string_to_sign": shown,
         }
-    return WechatRefusal(401, "SIGN_ERROR", message, detail)
+    return WechatError(401, "SIGN_ERROR", message, detail)
 
 
 def signature_headers(key: PlatformKey, body: bytes, now: float) -> dict[str, str]:

@@ -12,17 +12,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sandbox.scenarios import Chosen
+
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _KEY = "sandbox.wire_fault"
+_SLOW_SECONDS = 3.0
 _LINGER_RESET = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 
 
 @dataclass(frozen=True)
 class WireFault:
-    """`hold`: no answer for `seconds` or until the caller goes. `reset`: RST mid-answer."""
+    """What happens to the connection.
 
-    kind: Literal["hold", "reset"]
+    `hold`: no answer for `seconds` or until the caller goes; `delay`: the answer comes after
+    `seconds`; `reset`: RST in the middle of the answer; `drop`: RST before any byte of it.
+    """
+
+    kind: Literal["hold", "delay", "reset", "drop"]
     seconds: float = 60.0
 
 
@@ -31,8 +38,30 @@ def inject(environment: dict[str, Any], fault: WireFault) -> None:
     environment[_KEY] = fault
 
 
+def wait_before_effect(chosen: Chosen | None) -> None:
+    """Scenario `slow_effect`: others may act before this call does."""
+    if chosen and chosen.name == "slow_effect":
+        time.sleep(chosen.seconds(_SLOW_SECONDS) or 0.0)
+
+
+def inject_scenario(environment: dict[str, Any], chosen: Chosen) -> None:
+    """Marks the answer if the scenario is one of the connection."""
+    match chosen.name:
+        case "timeout_after_success" | "timeout_without_effect":
+            inject(environment, WireFault("hold", float(chosen.options.get("holdSeconds", 60))))
+        case "slow_answer":
+            inject(environment, WireFault("delay", chosen.seconds(_SLOW_SECONDS) or 0.0))
+        case "reset_after_success":
+            inject(environment, WireFault("reset"))
+        case "reset_without_effect":
+            inject(environment, WireFault("drop"))
+
+
 class WireFaultMiddleware:
-    """WSGI wrapper. `is_running` tells a held answer that the process wants to stop."""
+    """WSGI wrapper. `is_running` tells a held answer that the process wants to stop.
+
+    Without gunicorn's socket (an embedded application) answers come without faults.
+    """
 
     def __init__(self, app: WsgiApp, is_running: Callable[[], bool]) -> None:
         self._app = app
@@ -49,13 +78,15 @@ class WireFaultMiddleware:
 
         body = self._app(environment, remember)
         fault: WireFault | None = environment.get(_KEY)
-        if fault is None:
+        connection: socket.socket | None = environment.get("gunicorn.socket")
+        if fault and fault.kind == "delay" and connection:
+            self._hold(connection, fault.seconds)
+        if fault is None or fault.kind == "delay" or connection is None:
             start_response(*started[0])
             return body
-        connection: socket.socket = environment["gunicorn.socket"]
         if fault.kind == "hold":
             self._hold(connection, fault.seconds)
-        else:
+        elif fault.kind == "reset":
             status, headers = started[0][0], started[0][1]
             _send_half(connection, status, headers, b"".join(body))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
@@ -76,8 +107,10 @@ class WireFaultMiddleware:
 def _send_half(
     connection: socket.socket, status: str, headers: list[tuple[str, str]], body: bytes
 ) -> None:
-    """Sends the head with the full length, but only half of the body."""
+    """Sends the head with the full length but half of the body; without a body, half the head."""
     head = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
     if not any(name.lower() == "content-length" for name, _ in headers):
         head.append(f"content-length: {len(body)}")
-    connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1") + body[: len(body) // 2])
+    encoded = "\r\n".join([*head, "", ""]).encode("latin-1")
+    sent = encoded + body[: len(body) // 2] if body else encoded[: len(encoded) // 2]
+    connection.sendall(sent)

@@ -2,6 +2,7 @@
 
 Each pytest process (each worker under `-n`) has a server of its own, so test runs side by side
 never meet. The schema is migrated once into a template and copied for each test that asks.
+The fixtures of the whole running product are in `stack_fixtures`.
 """
 
 import os
@@ -16,6 +17,8 @@ import pytest
 
 from core_service.embedded_postgres import EmbeddedPostgres
 from core_service.storage import migrator
+
+pytest_plugins = ["tests.stack_fixtures"]
 
 TEMPLATE = "novapay_template"
 

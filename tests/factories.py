@@ -5,6 +5,7 @@ makes rows that belong together: an order without a merchant makes one. Secrets 
 TEST_BOX; give the code under test the same box.
 """
 
+import base64
 import json
 import secrets
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def make_merchant(
     merchant = TestMerchant(
         merchant_id,
         code or f"shop-{merchant_id[-8:]}",
-        notify_secret or f"whsec_test_{secrets.token_hex(16)}",
+        notify_secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
     )
     sealed = box.seal(merchant.notify_secret.encode(), sealed_places.notify_secret(merchant.id))
     now = datetime.now(UTC)

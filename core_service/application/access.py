@@ -21,6 +21,7 @@ from core_service.storage.merchant_snapshots import NonceOutcome
 LAST_USE_PRECISION = timedelta(minutes=5)
 
 _DUMMY_SECRET = b"no request is ever signed with this"
+_NOBODYS_KEY_ID = "npk_"
 _BLANKS = b" \t"
 _SNAPSHOT_REFUSALS = frozenset({"INVALID_API_KEY", "IP_NOT_ALLOWED", "MERCHANT_NOT_FOUND"})
 
@@ -52,17 +53,18 @@ def authenticate_signed_request(
     got a new key, allowlist or code since.
     """
     key_id = request.key_id.strip(_BLANKS)
-    text = key_id.decode("latin-1")
-    known = merchant_cache.by_key(text) if text else None
+    # A key id of no possible form is looked up as one that nobody has, for the same work.
+    text = key_id.decode("ascii") if signature.is_key_id(key_id) else _NOBODYS_KEY_ID
+    known = merchant_cache.by_key(text) if key_id else None
     try:
-        return _checked(request, key_id, known, now)
+        return _checked(request, text if key_id else "", known, now)
     except CoreError as refusal:
         if known is None or refusal.reason not in _SNAPSHOT_REFUSALS:
             raise
         current = merchant_cache.by_key_now(text)
         if current is known:
             raise
-    return _checked(request, key_id, current, now)
+    return _checked(request, text, current, now)
 
 
 def spend_nonce(call: Call) -> None:
@@ -88,6 +90,14 @@ def spend_nonce(call: Call) -> None:
         raise StaleSnapshot
 
 
+def is_nonce_spent(call: Call) -> bool:
+    """Whether the call's nonce is in the database; False for a call that has none."""
+    unspent = call.unspent_nonce
+    return unspent is not None and merchant_snapshots.nonce_exists(
+        unspent.merchant_id, unspent.nonce.decode("ascii")
+    )
+
+
 def nonce_spent(call: Call) -> None:
     """Say that the transaction which spent the nonce is committed."""
     call.unspent_nonce = None
@@ -101,7 +111,7 @@ def refresh(call: Call) -> None:
 
 
 def _checked(
-    request: SignedRequest, key_id: bytes, snapshot: MerchantSnapshot | None, now: datetime
+    request: SignedRequest, key_id: str, snapshot: MerchantSnapshot | None, now: datetime
 ) -> tuple[MerchantSnapshot, UnspentNonce]:
     timestamp = request.timestamp.strip(_BLANKS)
     nonce = request.nonce.strip(_BLANKS)
@@ -110,7 +120,7 @@ def _checked(
         raise CoreError("API_KEY_REQUIRED")
     if not (timestamp and nonce and given):
         raise CoreError("SIGNATURE_REQUIRED")
-    credential = None if snapshot is None else snapshot.credentials.get(key_id.decode("latin-1"))
+    credential = None if snapshot is None else snapshot.credentials.get(key_id)
     is_live = credential is not None and credential.is_live(now)
     secret = credential.secret if credential is not None and is_live else _DUMMY_SECRET
     # Before the first refusal that knows the key, so that a dead key costs what a live one costs.

@@ -60,7 +60,7 @@ def sign_in(
     _count_try(subjects, now)
     operator = access.operator_by_email(email)
     usable = operator if operator is not None and operator.enabled else None
-    is_right = passwords.is_password(password, usable and usable.password_hash)
+    is_right = passwords.is_password(password, None if usable is None else usable.password_hash)
     if usable is None or not is_right:
         raise _refused()
     token = secrets.token_urlsafe(32)

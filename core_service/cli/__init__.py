@@ -1,6 +1,7 @@
 """The `novapay` command: what each subcommand does is in the module named beside it in `parser`."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,3 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # as in `novapay routes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

@@ -11,7 +11,6 @@ from typing import Any
 from core_service.cli.care import open_database, refuse_pending_migrations
 from core_service.cli.failure import CommandFailed, load_settings
 from core_service.cli.programs import (
-    core_environment,
     core_programs,
     edge_command,
     edge_environment,
@@ -19,6 +18,7 @@ from core_service.cli.programs import (
     refuse_taken,
     sandbox_command,
     sandbox_program,
+    shared_environment,
     source_path,
     without_core_secrets,
     worker_programs,
@@ -52,7 +52,7 @@ def up(arguments: Namespace) -> int:
         demo = None
         if with_sandbox:
             supervisor.start(sandbox_program(settings))
-            demo = seed_demo_merchant(settings, database_url)
+            demo = seed_demo_merchant(settings)
             supervisor.check_stop()
         announce(settings, demo, as_json=arguments.json)
 
@@ -107,12 +107,12 @@ def apply_migrations(database_url: str) -> None:
     log_line("migrated", applied=applied)
 
 
-def seed_demo_merchant(settings: Settings, database_url: str) -> dict[str, Any] | str:
-    """Have the sandbox set its demo merchant up; return what it prints, an object if it is one."""
+def seed_demo_merchant(settings: Settings) -> dict[str, str]:
+    """Have the sandbox set its demo merchant up; return the names and values that it prints."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "sandbox.seed"],
-            env=core_environment(settings, database_url),
+            env=shared_environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -123,14 +123,11 @@ def seed_demo_merchant(settings: Settings, database_url: str) -> dict[str, Any] 
         )
     except subprocess.SubprocessError as error:
         raise StartFailedError(f"the demo merchant could not be set up: {error}") from error
-    try:
-        told = json.loads(done.stdout)
-    except json.JSONDecodeError:
-        return done.stdout.strip()
-    return told if isinstance(told, dict) else done.stdout.strip()
+    pairs = (line.partition("=") for line in done.stdout.splitlines() if "=" in line)
+    return {name: value for name, _, value in pairs}
 
 
-def announce(settings: Settings, demo: dict[str, Any] | str | None, *, as_json: bool) -> None:
+def announce(settings: Settings, demo: dict[str, str] | None, *, as_json: bool) -> None:
     """Print where everything is; with `--json` as one object."""
     facts: dict[str, Any] = {
         "edge": settings.public_base_url,
@@ -144,17 +141,13 @@ def announce(settings: Settings, demo: dict[str, Any] | str | None, *, as_json: 
         facts["operatorPassword"] = settings.admin_bootstrap.password
     if demo is not None:
         facts["sandbox"] = f"http://{settings.sandbox_bind}"
-        facts["demoMerchant"] = demo
+        facts |= demo
     if as_json:
         print(json.dumps({"ready": True, **facts}, ensure_ascii=False), flush=True)
         return
-    lines = ["", "NovaPay is ready / NovaPay 已就绪"]
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines += [f"  {name}.{key:<24} {item}" for key, item in value.items()]
-        else:
-            lines.append(f"  {name:<37} {value}")
-    lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务", ""]
+    lines = ["ready: NovaPay is running / NovaPay 已启动"]
+    lines += [f"  {name:<24} {value}" for name, value in facts.items()]
+    lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务"]
     print("\n".join(lines), flush=True)
 
 

@@ -5,11 +5,9 @@ headers are made anew for each attempt, because they carry the time and are sign
 of that moment (contract section 6).
 """
 
-# ruff: noqa: D102 (the properties are columns; the schema describes them)
-
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,7 +22,7 @@ REFUND_UPDATED = "payment.refund.updated"
 TERMINAL_ORDER_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 TERMINAL_REFUND_STATUSES = frozenset({"SUCCEEDED", "FAILED"})
 
-PAUSE_FACTOR = 3
+PAUSE_FACTOR = 3.0
 LONGEST_PAUSE_SECONDS = 12 * 3600
 JITTER = 0.2
 
@@ -156,7 +154,7 @@ def _order_json(order: OrderFacts, merchant_code: str) -> _RawJson:
     )
 
 
-def _json(members: dict[str, str | None]) -> _RawJson:
+def _json(members: Mapping[str, str | None]) -> _RawJson:
     """One object, written by hand: merchants' metadata must not be parsed, numbers would change."""
     return _RawJson(
         "{" + ",".join(f'"{name}":{_value(value)}' for name, value in members.items()) + "}"

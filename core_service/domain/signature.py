@@ -24,6 +24,7 @@ _RFC_3339 = re.compile(
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     rb"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_KEY_ID = re.compile(rb"[A-Za-z0-9_]{5,64}")
 _NONCE = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 _SIGNATURE = re.compile(rb"[0-9A-Fa-f]{64}")
 
@@ -54,6 +55,11 @@ def parse_timestamp(text: bytes) -> float | None:
         return datetime.fromisoformat(text.decode("ascii").upper()).timestamp()
     except ValueError:  # the 31st of February, second 60, offset +99:00
         return None
+
+
+def is_key_id(text: bytes) -> bool:
+    """Whether a key id can look like this."""
+    return _KEY_ID.fullmatch(text) is not None
 
 
 def is_nonce(text: bytes) -> bool:

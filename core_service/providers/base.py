@@ -1,7 +1,8 @@
 """What a provider module offers and the plain values that go in and out.
 
-A provider knows its wire protocol and nothing of our tables. It raises `ProviderRefused`, `ProviderUnknown` or
-`NotificationRejected`, never a library's exception. All amounts are integer fen, all times are aware UTC datetimes.
+A provider knows its wire protocol and nothing of our tables. It raises `ProviderRefused`,
+`ProviderUnknown` or `NotificationRejected`, never a library's exception. All amounts are integer
+fen, all times are aware UTC datetimes.
 """
 
 from collections.abc import Mapping
@@ -40,16 +41,20 @@ class RefundState(StrEnum):
 class ProviderAccount:
     """A merchant's account at a provider as the adapter sees it.
 
-    `config` holds the keys named in operations.md ("Account configuration"), secrets in clear text; `parsed` is
-    a per-account cache that belongs to the adapter (parsed keys, platform certificates).
+    `config` holds the keys named in operations.md ("Account configuration"), secrets in clear text;
+    `parsed` is a per-account cache that belongs to the adapter (parsed keys, platform
+    certificates).
     """
 
     id: str
     merchant_id: str
     channel_code: str
-    config: Mapping[str, Any]
-    callback_url: str
-    """Where the provider sends notifications: {public base}/api/payments/callback/{alipay|wxpay}/{id}/{token}."""
+    config: Mapping[str, Any] = field(repr=False)
+    callback_url: str = field(repr=False)
+    """Where the provider sends notifications.
+
+    `{public base}/api/payments/callback/{alipay|wxpay}/{id}/{token}`
+    """
     parsed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -63,7 +68,6 @@ class PaymentRequest:
     description: str | None
     expire_at: datetime
     return_url: str
-    client_address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,10 @@ class NotificationRequest:
 
 @dataclass(frozen=True)
 class Notification:
-    """A verified provider notification: either about a payment or about a refund, or nothing to act on."""
+    """A verified provider notification.
+
+    Either about a payment or about a refund, or nothing to act on.
+    """
 
     event_id: str | None
     payment: PaymentReport | None = None
@@ -155,8 +162,9 @@ class HttpAnswer:
 
 
 class ProviderRefused(Exception):
-    """The provider gave a definite, authenticated no to this very request. `retryable`: the same number may be sent
-    again later (balance too low).
+    """The provider gave a definite, authenticated no to this very request.
+
+    `retryable`: the same number may be sent again later (balance too low).
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
@@ -167,7 +175,9 @@ class ProviderRefused(Exception):
 
 
 class ProviderUnknown(Exception):
-    """No trustworthy answer: time-out, reset, 5xx, unreadable, unsigned. The outcome is unknown, never failed.
+    """No trustworthy answer: time-out, reset, 5xx, unreadable, unsigned.
+
+    The outcome is unknown, never failed.
 
     `reason` is PROVIDER_TIMEOUT (the request may have had its effect) or PROVIDER_UNAVAILABLE.
     """
@@ -178,7 +188,10 @@ class ProviderUnknown(Exception):
 
 
 class NotificationRejected(Exception):
-    """A notification that must not be believed; `reason` is a stable lower-case word such as bad_signature."""
+    """A notification that must not be believed.
+
+    `reason` is a stable lower-case word such as bad_signature.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -186,7 +199,10 @@ class NotificationRejected(Exception):
 
 
 class AccountConfigInvalid(Exception):
-    """The account configuration cannot work; `violations` maps a config key to what is wrong with it."""
+    """The account configuration cannot work.
+
+    `violations` maps a config key to what is wrong with it.
+    """
 
     def __init__(self, violations: Mapping[str, str]) -> None:
         super().__init__(", ".join(sorted(violations)))
@@ -207,7 +223,10 @@ class AccountField:
 
 
 class Provider(Protocol):
-    """One channel of one provider. Methods that call out take `timeout_seconds`, the total they may use."""
+    """One channel of one provider.
+
+    Methods that call out take `timeout_seconds`, the total they may use.
+    """
 
     channel_code: str
     """Such as alipay.page."""
@@ -223,7 +242,10 @@ class Provider(Protocol):
     can_refund: bool
 
     def validate_config(self, config: Mapping[str, Any], *, allow_custom_base_url: bool) -> None:
-        """Raises AccountConfigInvalid. Parses every key, so that a bad one is refused when it is entered."""
+        """Raises AccountConfigInvalid.
+
+        Parses every key, so that a bad one is refused when it is entered.
+        """
 
     def create_payment(
         self,
@@ -244,15 +266,19 @@ class Provider(Protocol):
         now: datetime,
         timeout_seconds: float,
     ) -> PaymentReport:
-        """Asks for the truth. A payment that the provider does not know yet is UNPAID with provider_status NOT_EXIST.
+        """Asks for the truth.
+
+        A payment that the provider does not know yet is UNPAID with provider_status NOT_EXIST.
         Raises ProviderUnknown; also when the genuine answer is about another order or amount.
         """
 
     def close_payment(
         self, account: ProviderAccount, order_id: str, *, now: datetime, timeout_seconds: float
     ) -> PaymentState:
-        """CLOSED: closed for sure. UNPAID: nothing to close there (may still be paid until it expires).
-        PAID: it may just have been paid, query. Raises ProviderRefused, ProviderUnknown.
+        """CLOSED: closed for sure.
+
+        UNPAID: nothing to close there (may still be paid until it expires). PAID: it may just have
+        been paid, query. Raises ProviderRefused, ProviderUnknown.
         """
 
     def create_refund(
@@ -278,8 +304,10 @@ class Provider(Protocol):
     def parse_notification(
         self, account: ProviderAccount, request: NotificationRequest, *, now: datetime
     ) -> Notification:
-        """Verifies over the raw bytes, decrypts and reads. Raises NotificationRejected. Amount, currency and order are
-        compared by the caller, who knows them; app id, merchant id and seller id are compared here.
+        """Verifies over the raw bytes, decrypts and reads.
+
+        Raises NotificationRejected. Amount, currency and order are compared by the caller, who
+        knows them; app id, merchant id and seller id are compared here.
         """
 
     def acknowledge(self) -> HttpAnswer:
@@ -293,6 +321,7 @@ class Provider(Protocol):
         code: str = "INVALID_NOTIFICATION",
         details: Any = None,
     ) -> HttpAnswer:
-        """What tells the provider to come again, with the contract's error body for its kind (WeChat Pay wants
-        `code` to be FAIL whatever ours is).
+        """What tells the provider to come again, with the contract's error body.
+
+        WeChat Pay wants `code` to be FAIL whatever ours is.
         """

@@ -31,16 +31,20 @@ class Bill:
 
     @property
     def payments(self) -> tuple[BillRow, ...]:
+        """The rows of payments."""
         return tuple(row for row in self.rows if not row.is_refund)
 
     @property
     def refunds(self) -> tuple[BillRow, ...]:
+        """The rows of refunds."""
         return tuple(row for row in self.rows if row.is_refund)
 
     @property
     def payment_total_fen(self) -> int:
+        """What all payments amount to."""
         return sum(row.amount_fen for row in self.payments)
 
     @property
     def refund_total_fen(self) -> int:
+        """What all refunds gave back."""
         return sum(row.amount_fen for row in self.refunds)

@@ -25,9 +25,11 @@ class ConfigChecker:
                 self.refuse(field.name, "too long")
 
     def refuse(self, name: str, reason: str) -> None:
+        """Notes a finding."""
         self._violations.setdefault(name, reason)
 
     def require(self, name: str, reason: str) -> None:
+        """Notes `reason` when the field is absent or empty."""
         if not self._config.get(name):
             self.refuse(name, reason)
 
@@ -55,7 +57,10 @@ class ConfigChecker:
         return self.attempt(name, lambda: parse(text)) if text else None
 
     def base_url(self, name: str, official: Sequence[str], *, allow_custom: bool) -> None:
-        """An own base URL is refused unless allowed: it would send signed requests and money elsewhere."""
+        """Refuses an own base URL unless it is allowed.
+
+        It would send signed requests, and money, elsewhere.
+        """
         url = self.text(name)
         if not url or url in official:
             return
@@ -69,5 +74,6 @@ class ConfigChecker:
             self.refuse(name, "must not have a query or fragment")
 
     def raise_violations(self) -> None:
+        """Raises AccountConfigInvalid when anything was found."""
         if self._violations:
             raise AccountConfigInvalid(self._violations)

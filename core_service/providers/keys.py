@@ -1,7 +1,8 @@
 """RSA keys and certificates as people paste them: PEM, PEM on one line, or bare base64.
 
-Everything is unwrapped to DER first, so PKCS#1 and PKCS#8, CRLF and missing blank lines make no difference.
-Signatures are RSA PKCS#1 v1.5 with SHA-256 and nothing else: neither provider may choose the algorithm.
+Everything is unwrapped to DER first, so PKCS#1 and PKCS#8, CRLF and missing blank lines make no
+difference. Signatures are RSA PKCS#1 v1.5 with SHA-256 and nothing else: neither provider may
+choose the algorithm.
 """
 
 import base64
@@ -40,8 +41,8 @@ def _blocks(text: str) -> Iterator[tuple[str, bytes]]:
 def load_private_key(text: str, *, check: bool = True) -> RSAPrivateKey:
     """One RSA private key of at least 2048 bits. Raises ValueError.
 
-    `check=False` leaves out the primality tests, which cost far more than the parsing; only for a key that
-    has passed them once.
+    `check=False` leaves out the primality tests, which cost far more than the parsing; only for a
+    key that has passed them once.
     """
     for label, der in _blocks(text):
         if label and not label.endswith("PRIVATE KEY"):
@@ -51,7 +52,7 @@ def load_private_key(text: str, *, check: bool = True) -> RSAPrivateKey:
         except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
             raise ValueError("not a private key without password") from problem
         if not isinstance(key, RSAPrivateKey):
-            raise ValueError("not an RSA key")
+            raise ValueError("not an RSA key")  # noqa: TRY004 - a finding about text
         if key.key_size < _MINIMUM_KEY_BITS:
             raise ValueError(f"shorter than {_MINIMUM_KEY_BITS} bits")
         return key
@@ -59,9 +60,9 @@ def load_private_key(text: str, *, check: bool = True) -> RSAPrivateKey:
 
 
 def load_public_keys(text: str) -> tuple[RSAPublicKey, ...]:
-    """The RSA public keys of a text, at least one: two stand side by side while a provider changes its key.
+    """The RSA public keys of a text, at least one.
 
-    Raises ValueError.
+    Two stand side by side while a provider changes its key. Raises ValueError.
     """
     keys = []
     for label, der in _blocks(text):
@@ -103,12 +104,13 @@ def certificate_key(certificate: x509.Certificate) -> RSAPublicKey:
 
 
 def same_public_key(one: RSAPublicKey, other: RSAPublicKey) -> bool:
+    """Whether both are the same key, however they were written."""
     return one.public_numbers() == other.public_numbers()
 
 
 def _strong_rsa(key: object) -> RSAPublicKey:
     if not isinstance(key, RSAPublicKey):
-        raise ValueError("not an RSA key")
+        raise ValueError("not an RSA key")  # noqa: TRY004 - a finding about text
     if key.key_size < _MINIMUM_KEY_BITS:
         raise ValueError(f"shorter than {_MINIMUM_KEY_BITS} bits")
     return key

@@ -19,9 +19,9 @@ def check(request: Message, forwarded: bytes | None) -> None:
     found = _forwarded(forwarded)
     named = {violation.field for violation in found}
     for violation in protovalidate.collect_violations(request):
-        path = ".".join(
-            _json_name(element.field_name) for element in violation.proto.field.elements
-        )
+        field = violation.proto.field
+        elements = () if field is None else field.elements  # a rule about the message as a whole
+        path = ".".join(_json_name(element.field_name) for element in elements)
         if path not in named:
             named.add(path)
             found.append(FieldViolation(path, violation.proto.message))

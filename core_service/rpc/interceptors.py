@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -100,11 +99,11 @@ class Interceptors(grpc.ServerInterceptor):
             self.spend_nonce_at_last,
             self.check_fields,
         )
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._wrapped: dict[str, "grpc.RpcMethodHandler[Any, Any]"] = {}
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        continuation: "Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Find the handler and wrap it, once for each method."""
@@ -131,7 +130,7 @@ class Interceptors(grpc.ServerInterceptor):
 
         proceed: Proceed = run
         for step in reversed(self.steps):
-            proceed = partial(step, proceed=proceed)
+            proceed = _before(proceed, step)
 
         def behave(request: Any, context: grpc.ServicerContext) -> Message:
             values = metadata_values(context.invocation_metadata())
@@ -262,6 +261,10 @@ class Interceptors(grpc.ServerInterceptor):
         """Field rules of the proto file, and what the edge could not put into the message."""
         field_rules.check(exchange.request, exchange.values.get(metadata.FIELD_VIOLATIONS))
         return proceed(exchange)
+
+
+def _before(proceed: Proceed, step: Step) -> Proceed:
+    return lambda exchange: step(exchange, proceed)
 
 
 def _idempotency_key(values: Values) -> str | None:

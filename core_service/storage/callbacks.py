@@ -117,11 +117,11 @@ _CLAIM_DUE = (
     """
     WITH RECURSIVE waiting AS (
         (SELECT merchant_id FROM deliveries WHERE status IN ('PENDING', 'PROCESSING')
-         ORDER BY merchant_id LIMIT 1)
+         ORDER BY merchant_id, due_at LIMIT 1)
         UNION ALL
         SELECT (SELECT d.merchant_id FROM deliveries d
                 WHERE d.status IN ('PENDING', 'PROCESSING') AND d.merchant_id > w.merchant_id
-                ORDER BY d.merchant_id LIMIT 1)
+                ORDER BY d.merchant_id, d.due_at LIMIT 1)
         FROM waiting w WHERE w.merchant_id IS NOT NULL
     ), in_flight AS (
         SELECT merchant_id, count(*) AS count FROM deliveries

@@ -117,6 +117,17 @@ def spend_nonce(
     return NonceOutcome.SPENT if row["spent"] else NonceOutcome.REPLAYED
 
 
+def nonce_exists(merchant_id: str, nonce: str) -> bool:
+    """Whether a nonce was spent; asked when a connection broke at COMMIT."""
+    return (
+        fetch_one(
+            "SELECT 1 AS found FROM nonces WHERE merchant_id = %s AND nonce = %s",
+            (merchant_id, nonce),
+        )
+        is not None
+    )
+
+
 def record_last_use(uses: Iterable[tuple[str, str, datetime]]) -> None:
     """Note when keys were last used: (merchant id, key id, when). Bumps no version."""
     for merchant_id, key_id, used_at in uses:

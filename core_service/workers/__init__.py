@@ -13,6 +13,10 @@ WORKERS: Mapping[str, Callable[[], Sequence[Loop]]] = {
     "periodic": lambda: (Periodic(),),
 }
 
+CONNECTIONS = 24
+"""What the pool of a process with all workers needs: one for each loop, and some for the sends,
+which hold one only for moments."""
+
 
 def main(names: Sequence[str] = ()) -> int:
     """Runs the named workers (none named: all) until SIGTERM or SIGINT; returns the exit code.

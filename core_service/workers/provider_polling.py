@@ -1,38 +1,48 @@
-"""Asks providers about orders and refunds that are due, and ends orders past their time."""
+"""Asks providers about orders and refunds that are due; the question also ends orders past their time."""
 
 import threading
 from collections.abc import Callable
 
-from core_service.application import expiry, provider_asking
+from core_service.application import provider_asking
 from core_service.storage.database import connection_scope
 
-BATCH = 20
+ORDER_LOOPS = 4
+REFUND_LOOPS = 2
 
 
 class ProviderPolling:
-    """A loop around one use case that claims and settles a batch by itself; it returns how many."""
+    """A loop around one use case that claims and settles one thing at a time.
 
-    # A provider call and the transaction after it.
-    drain_seconds = 12.0
+    One at a time, so that the end of the process waits for one provider call and no more; what is
+    claimed by one loop is not seen by the others, here or in another process.
+    """
+
+    drain_seconds = 20.0
+    """More than the longest provider calls that settle one order: query, close, query."""
 
     def __init__(self, name: str, work: Callable[[int], int]) -> None:
         self.name = name
         self.wake = threading.Event()
         self._work = work
 
-    def round(self, stop: threading.Event) -> int:  # noqa: ARG002 (a batch is short)
-        """One batch."""
+    def round(self, stop: threading.Event) -> int:  # noqa: ARG002 (one thing is short enough)
+        """The next one that is due, if any."""
         with connection_scope():
-            return self._work(BATCH)
+            return self._work(1)
 
     def drain(self) -> None:
         """Nothing is in flight between rounds."""
 
 
 def provider_polling_loops() -> tuple[ProviderPolling, ...]:
-    """Side by side, so that a slow provider's refunds do not hold the orders."""
+    """Several loops of each kind, so that one provider that is slow does not hold up everything."""
     return (
-        ProviderPolling("order_polling", provider_asking.ask_due_orders),
-        ProviderPolling("refund_polling", provider_asking.ask_due_refunds),
-        ProviderPolling("order_expiry", expiry.expire_due),
+        *(
+            ProviderPolling("order_polling", provider_asking.ask_due_orders)
+            for _ in range(ORDER_LOOPS)
+        ),
+        *(
+            ProviderPolling("refund_polling", provider_asking.ask_due_refunds)
+            for _ in range(REFUND_LOOPS)
+        ),
     )

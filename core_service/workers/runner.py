@@ -8,9 +8,11 @@ that is away is simply asked again.
 
 import random
 import signal
+import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -21,7 +23,7 @@ SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 PAUSE_JITTER = 0.2
 
-STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger(__name__)
 
@@ -52,8 +54,11 @@ def run_until_signal(loops: Sequence[Loop]) -> int:
 
     0: everything in flight has ended; 1: something had not within its time.
     """
-    # Blocked before any thread starts, so that only the wait below ever sees them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with _stop_signals() as wait:
+        return _run(loops, wait)
+
+
+def _run(loops: Sequence[Loop], wait_for_signal: Callable[[], str]) -> int:
     stop = threading.Event()
     threads = [
         threading.Thread(target=run_loop, args=(loop, stop), name=loop.name, daemon=True)
@@ -62,8 +67,7 @@ def run_until_signal(loops: Sequence[Loop]) -> int:
     for thread in threads:
         thread.start()
     _log.info("workers_started", workers=[loop.name for loop in loops])
-    received = signal.sigwait(STOP_SIGNALS)
-    _log.info("workers_stopping", signal=signal.Signals(received).name)
+    _log.info("workers_stopping", signal=wait_for_signal())
     stop.set()
     for loop in loops:
         loop.wake.set()
@@ -104,3 +108,23 @@ def _round(loop: Loop, stop: threading.Event) -> int:
 
 def _jitter() -> float:
     return random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311 (no secret)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], str]]:
+    """Catches the stop signals from here on; gives the function that waits for one.
+
+    The wake-up socket is written to whichever thread the signal is delivered to, and whether or not
+    the process blocked these signals while it started.
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda _number, _frame: None)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        try:
+            yield lambda: signal.Signals(reader.recv(1)[0]).name
+        finally:
+            signal.set_wakeup_fd(-1)

@@ -37,7 +37,7 @@ class Names:
         self._answers = list(answers)
         self.questions: list[str] = []
 
-    def __call__(self, host: str, port: int) -> Sequence[str]:
+    def __call__(self, host: str, _port: int) -> Sequence[str]:
         self.questions.append(host)
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
@@ -67,21 +67,21 @@ def post(client: CallbackClient | ProviderClient, url: str, seconds: float = 5.0
     return client.request("POST", url, headers={}, body=b"{}", timeout_seconds=seconds)
 
 
-def refusal(client: CallbackClient | ProviderClient, url: str, seconds: float = 5.0) -> OutboundError:
+def refusal(
+    client: CallbackClient | ProviderClient, url: str, seconds: float = 5.0
+) -> OutboundError:
     with pytest.raises(OutboundError) as caught:
         post(client, url, seconds)
     return caught.value
 
 
-# ---- what goes out and comes back -----------------------------------------------------------------
+# ---- what goes out and comes back ---------------------------------------------------------------
 
 
 def test_sends_exactly_the_request_and_nothing_of_its_own(client: CallbackClient) -> None:
     with raw_server(ok) as server:
         url = f"http://shop.example:{server.port}/a%20b/支付?x=1&y=é"
-        answer = client.request(
-            "POST", url, headers={"X-Mine": "1"}, body=b"{}", timeout_seconds=5
-        )
+        answer = client.request("POST", url, headers={"X-Mine": "1"}, body=b"{}", timeout_seconds=5)
     assert (answer.status, answer.body, answer.headers["x-a"]) == (200, b"ok", "1, 2")
     lines = server.heads[0].decode().split("\r\n")
     assert lines[0] == "POST /a%20b/%E6%94%AF%E4%BB%98?x=1&y=%C3%A9 HTTP/1.1"
@@ -141,7 +141,8 @@ def test_m02_redirects_are_answers_and_never_followed(client: CallbackClient) ->
 def test_compressed_answers_stay_as_they_are(client: CallbackClient) -> None:
     def packed(connection: socket.socket, _head: bytes) -> None:
         connection.sendall(
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+            b"Content-Length: 4\r\n\r\n\x1f\x8b\x08\x00"
         )
 
     with raw_server(packed) as server:
@@ -295,7 +296,7 @@ def test_m06_bad_certificates_fail(authority: TestAuthority, tmp_path: Path, fau
 @pytest.mark.parametrize(
     "address",
     [
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - never bound
         "10.1.2.3",
         "100.64.0.1",
         "127.0.0.1",
@@ -339,7 +340,12 @@ def test_public_addresses_are_public(address: str) -> None:
 def test_m08_v21_a_name_with_one_internal_address_is_never_called(
     connects: list[tuple[str, int]],
 ) -> None:
-    for answers in (["10.0.0.1"], ["1.1.1.1", "127.0.0.1"], ["::ffff:169.254.169.254"], ["fd00::1"]):
+    for answers in (
+        ["10.0.0.1"],
+        ["1.1.1.1", "127.0.0.1"],
+        ["::ffff:169.254.169.254"],
+        ["fd00::1"],
+    ):
         with CallbackClient(resolver=Names(answers)) as client:
             error = refusal(client, "http://shop.example/")
         assert (error.kind, error.request_sent) == (OutboundKind.FORBIDDEN, False)

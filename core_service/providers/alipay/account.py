@@ -39,7 +39,7 @@ FIELDS: tuple[AccountField, ...] = (
     AccountField("gatewayUrl", False, False, "网关地址", "Gateway address", "url"),
 )
 
-_CERTIFICATE_FIELDS: tuple[AccountField, ...] = ("appCert", "alipayCert", "alipayRootCert")
+_CERTIFICATE_FIELDS = ("appCert", "alipayCert", "alipayRootCert")
 _CACHE = "alipay"
 
 
@@ -60,7 +60,10 @@ class AlipayKeys:
 
 
 def keys_of(account: ProviderAccount) -> AlipayKeys:
-    """The parsed keys, cached in the account. Two threads may both parse the first time; one result stays."""
+    """The parsed keys, cached in the account.
+
+    Two threads may both parse the first time; one result stays.
+    """
     cached = account.parsed.get(_CACHE)
     if cached is None:
         cached = account.parsed.setdefault(_CACHE, parse(account.config, check_private_key=False))

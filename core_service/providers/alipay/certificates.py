@@ -11,21 +11,31 @@ from cryptography import x509
 from core_service.providers.keys import load_certificates
 
 _RSA_SIGNATURES = "1.2.840.113549.1.1."
-"""OID prefix of RSA signatures with any hash; the root bundle also holds EC and SM2 roots, which do not count."""
+"""OID prefix of RSA signatures with any hash.
+
+The root bundle also holds EC and SM2 roots, which do not count.
+"""
 
 
 def certificate_sn(certificate: x509.Certificate) -> str:
+    """Of one certificate: 32 lower-case hexadecimal digits."""
     text = certificate.issuer.rfc4514_string() + str(certificate.serial_number)
     return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()
 
 
 def app_cert_sn(text: str) -> str:
-    """Of the app certificate file: its first certificate only, a CA may follow. Raises ValueError."""
+    """Of the app certificate file: its first certificate only, a CA may follow.
+
+    Raises ValueError.
+    """
     return certificate_sn(load_certificates(text)[0])
 
 
 def root_cert_sn(text: str) -> str:
-    """Of the root bundle: its RSA-signed certificates in file order, joined by `_`. Raises ValueError."""
+    """Of the root bundle: its RSA-signed certificates in file order, joined by `_`.
+
+    Raises ValueError.
+    """
     serials = [
         certificate_sn(certificate)
         for certificate in load_certificates(text)

@@ -1,21 +1,26 @@
 """Calls to the Alipay gateway, and opening what it answers.
 
-The signature of an answer covers the raw characters of its node, so the node is cut out of the text where a
-JSON scanner found it and never written again.
+The signature of an answer covers the raw characters of its node, so the node is cut out of the text
+where a JSON scanner found it and never written again.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from core_service.outbound_http import OutboundError, ProviderClient
 from core_service.providers.alipay.account import AlipayKeys
 from core_service.providers.alipay.signing import signed_parameters
 from core_service.providers.base import ProviderUnknown
 from core_service.providers.keys import verify
-from core_service.providers.wire import Member, beijing_text, compact_json, scan_object
+from core_service.providers.wire import (
+    Member,
+    beijing_text,
+    compact_json,
+    form_encoded,
+    scan_object,
+)
 
 _UNAVAILABLE_STATUSES = (429, 502, 503, 504)
 ACCEPTED = "10000"
@@ -39,6 +44,7 @@ class SignedNode:
 
     @property
     def code(self) -> str:
+        """The gateway code, 10000 for an accepted call."""
         return str(self.fields.get("code", ""))
 
     @property
@@ -47,11 +53,13 @@ class SignedNode:
         return str(self.fields.get("sub_code") or "").removeprefix("ACQ.")
 
     def text_of(self, name: str) -> str | None:
+        """A text field; None when it is missing, empty or something else."""
         value = self.fields.get(name)
         return value if isinstance(value, str) and value else None
 
 
 def common_parameters(keys: AlipayKeys, method: str, now: datetime) -> dict[str, str]:
+    """What every request says beside its business."""
     return {
         "app_id": keys.app_id,
         "method": method,
@@ -77,11 +85,11 @@ def call(
     parameters = common_parameters(keys, method, now)
     parameters["biz_content"] = compact_json(business)
     sent = signed_parameters(keys, parameters)
-    body = urlencode({"biz_content": sent.pop("biz_content")}).encode("ascii")
+    body = form_encoded({"biz_content": sent.pop("biz_content")}).encode("ascii")
     try:
         answer = client.request(
             "POST",
-            f"{keys.gateway_url}?{urlencode(sent)}",
+            f"{keys.gateway_url}?{form_encoded(sent)}",
             headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
             body=body,
             timeout_seconds=timeout_seconds,
@@ -100,7 +108,8 @@ def call(
 def open_answer(keys: AlipayKeys, method: str, body: bytes) -> SignedNode:
     """Finds, cuts and verifies the node of `method`. Raises AnswerRejected.
 
-    An unsigned answer is never trusted, an error least of all: anybody on the way could have written it.
+    An unsigned answer is never trusted, an error least of all: anybody on the way could have
+    written it.
     """
     try:
         text = body.decode("utf-8")
@@ -108,19 +117,10 @@ def open_answer(keys: AlipayKeys, method: str, body: bytes) -> SignedNode:
     except ValueError as problem:
         # Repeated names inside the node end here too: two readers could see two different answers.
         raise AnswerRejected("malformed_body") from problem
-    names = [member.name for member in members]
-    if len(set(names)) != len(names):
-        raise AnswerRejected("ambiguous_response")
     by_name = {member.name: member for member in members}
-    expected = method.replace(".", "_") + "_response"
-    nodes = [name for name in names if name.endswith("_response")]
-    if len(nodes) > 1:
+    if len(by_name) != len(members):
         raise AnswerRejected("ambiguous_response")
-    if not nodes or nodes[0] not in (expected, "error_response"):
-        raise AnswerRejected("wrong_response_node")
-    node = by_name[nodes[0]]
-    if not isinstance(node.value, dict):
-        raise AnswerRejected("malformed_body")
+    node = _only_node(by_name, method.replace(".", "_") + "_response")
     signature = _text(by_name.get("sign"))
     if not signature:
         raise AnswerRejected("unsigned_response")
@@ -131,11 +131,25 @@ def open_answer(keys: AlipayKeys, method: str, body: bytes) -> SignedNode:
             raise AnswerRejected("unknown_alipay_cert_sn")
         candidates = (certified,)
     raw = text[node.start : node.end]
-    # Some answers are signed over "/" and sent with "\/"; the Java SDK allows for exactly this, once.
+    # Some answers are signed over "/" and sent with "\/"; the Java SDK allows for exactly this,
+    # once.
     for signed in dict.fromkeys((raw, raw.replace("\\/", "/"))):
         if any(verify(key, signature, signed.encode("utf-8")) for key in candidates):
             return SignedNode(signed, node.value)
     raise AnswerRejected("bad_signature")
+
+
+def _only_node(members: Mapping[str, Member], expected: str) -> Member:
+    """The one node of the answer. Raises AnswerRejected, also for that of another method."""
+    nodes = [name for name in members if name.endswith("_response")]
+    if len(nodes) > 1:
+        raise AnswerRejected("ambiguous_response")
+    if not nodes or nodes[0] not in (expected, "error_response"):
+        raise AnswerRejected("wrong_response_node")
+    node = members[nodes[0]]
+    if not isinstance(node.value, dict):
+        raise AnswerRejected("malformed_body")
+    return node
 
 
 def _text(member: Member | None) -> str:

@@ -25,7 +25,10 @@ TRADE_STATES: Mapping[str, PaymentState] = {
 
 
 def read_notification(keys: AlipayKeys, request: NotificationRequest) -> Notification:
-    """Raises NotificationRejected. A POST is its body and a GET its query string, never both together."""
+    """Raises NotificationRejected.
+
+    A POST is its body and a GET its query string, never both together.
+    """
     raw = request.query if request.method.upper() == "GET" else request.body
     try:
         fields = verified_form(keys, raw)
@@ -35,7 +38,8 @@ def read_notification(keys: AlipayKeys, request: NotificationRequest) -> Notific
         raise NotificationRejected("app_id_mismatch")
     if keys.seller_id is not None and fields.get("seller_id") != keys.seller_id:
         raise NotificationRejected("seller_id_mismatch")
-    # A browser return carries the same signature but no event: the buyer sees it and could replay it here.
+    # A browser return carries the same signature but no event: the buyer sees it and could replay
+    # it here.
     if fields.get("notify_type") != "trade_status_sync" or not fields.get("trade_status"):
         raise NotificationRejected("not_a_notification")
     order_id = fields.get("out_trade_no")
@@ -50,8 +54,8 @@ def _read(fields: Mapping[str, str], order_id: str) -> Notification:
     state = TRADE_STATES.get(status)
     needs_query = state is None
     if state is PaymentState.CLOSED and refunded:
-        # Closed because everything was refunded: it was paid. What that means for an order that is still
-        # open here is for the query to say.
+        # Closed because everything was refunded: it was paid. What that means for an order that is
+        # still open here is for the query to say.
         state, needs_query = PaymentState.PAID, True
     payment = PaymentReport(
         order_id=order_id,
@@ -67,5 +71,8 @@ def _read(fields: Mapping[str, str], order_id: str) -> Notification:
 
 
 def has_refund_fields(fields: Mapping[str, object]) -> bool:
-    """Whether a message says that money went back; `refund_fee` is the total of all refunds so far."""
+    """Whether a message says that money went back.
+
+    `refund_fee` is the total of all refunds so far.
+    """
     return (fen_from_yuan(fields.get("refund_fee")) or 0) > 0 or bool(fields.get("gmt_refund"))

@@ -1,7 +1,8 @@
 """The channel alipay.page: Alipay's cashier on the web (alipay.trade.page.pay).
 
-Creating signs a URL and calls nobody; Alipay learns of the trade when the buyer opens the cashier. Until then
-it answers TRADE_NOT_EXIST, and only the absolute `time_expire` in the URL says when the link is dead.
+Creating signs a URL and calls nobody; Alipay learns of the trade when the buyer opens the cashier.
+Until then it answers TRADE_NOT_EXIST, and only the absolute `time_expire` in the URL says when the
+link is dead.
 """
 
 import json
@@ -9,7 +10,6 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from core_service.outbound_http import ProviderClient
 from core_service.providers.alipay import account as alipay_account
@@ -47,6 +47,7 @@ from core_service.providers.wire import (
     beijing_text,
     compact_json,
     fen_from_yuan,
+    form_encoded,
     from_beijing_text,
     limited_text,
     yuan_text,
@@ -111,6 +112,7 @@ class AlipayPage:
         self._client = client
 
     def validate_config(self, config: Mapping[str, Any], *, allow_custom_base_url: bool) -> None:
+        """Raises AccountConfigInvalid."""
         checker = ConfigChecker(config, self.account_fields)
         checker.base_url(
             "gatewayUrl", alipay_account.OFFICIAL_GATEWAYS, allow_custom=allow_custom_base_url
@@ -124,7 +126,7 @@ class AlipayPage:
         request: PaymentRequest,
         *,
         now: datetime,
-        timeout_seconds: float,
+        timeout_seconds: float,  # noqa: ARG002
     ) -> Checkout:
         """Signs the cashier URL; no network, `timeout_seconds` is not needed."""
         keys = keys_of(account)
@@ -142,7 +144,7 @@ class AlipayPage:
         parameters["notify_url"] = account.callback_url
         parameters["return_url"] = request.return_url
         parameters["biz_content"] = compact_json(business)
-        url = f"{keys.gateway_url}?{urlencode(signed_parameters(keys, parameters))}"
+        url = f"{keys.gateway_url}?{form_encoded(signed_parameters(keys, parameters))}"
         return Checkout(
             payment_mode=self.payment_mode,
             checkout_url=url,
@@ -158,6 +160,7 @@ class AlipayPage:
         now: datetime,
         timeout_seconds: float,
     ) -> PaymentReport:
+        """Raises ProviderUnknown."""
         node = self._call(
             account, "alipay.trade.query", {"out_trade_no": order_id}, now, timeout_seconds
         )
@@ -175,6 +178,7 @@ class AlipayPage:
     def close_payment(
         self, account: ProviderAccount, order_id: str, *, now: datetime, timeout_seconds: float
     ) -> PaymentState:
+        """Raises ProviderRefused, ProviderUnknown."""
         node = self._call(
             account, "alipay.trade.close", {"out_trade_no": order_id}, now, timeout_seconds
         )
@@ -198,6 +202,7 @@ class AlipayPage:
         now: datetime,
         timeout_seconds: float,
     ) -> RefundReport:
+        """Raises ProviderRefused, ProviderUnknown."""
         business = {
             "out_trade_no": request.order_id,
             "refund_amount": yuan_text(request.amount_fen),
@@ -214,8 +219,8 @@ class AlipayPage:
                 raise _refused(node, retryable=True)
             if node.sub_code in _REFUND_REFUSED:
                 raise _refused(node)
-        # Everything else, refusals of the call itself included, says nothing about what an earlier call
-        # with this refund number did.
+        # Everything else, refusals of the call itself included, says nothing about what an earlier
+        # call with this refund number did.
         raise _unknown(node)
 
     def query_refund(
@@ -226,6 +231,7 @@ class AlipayPage:
         now: datetime,
         timeout_seconds: float,
     ) -> RefundReport:
+        """Raises ProviderUnknown."""
         node = self._call(
             account,
             "alipay.trade.fastpay.refund.query",
@@ -239,7 +245,8 @@ class AlipayPage:
             raise _unknown(node)
         status = node.text_of("refund_status")
         if status is None:
-            # Not received, failed, or not done yet: the same number may be sent again in every case.
+            # Not received, failed, or not done yet: the same number may be sent again in every
+            # case.
             return _refund_report(request, RefundState.NOT_FOUND, "NOT_EXIST")
         _compare(node, "out_trade_no", request.order_id)
         _compare(node, "out_request_no", request.refund_id)
@@ -250,12 +257,17 @@ class AlipayPage:
         return _refund_report(request, RefundState.SUCCEEDED, status, node)
 
     def parse_notification(
-        self, account: ProviderAccount, request: NotificationRequest, *, now: datetime
+        self,
+        account: ProviderAccount,
+        request: NotificationRequest,
+        *,
+        now: datetime,  # noqa: ARG002
     ) -> Notification:
-        """Alipay repeats a notification for a day unchanged, so its age is no reason to refuse it."""
+        """Age is no reason to refuse: Alipay repeats a notification unchanged for a day."""
         return read_notification(keys_of(account), request)
 
     def acknowledge(self) -> HttpAnswer:
+        """What stops the provider from sending again."""
         return HttpAnswer(200, "text/plain; charset=utf-8", b"success")
 
     def reject(
@@ -266,6 +278,7 @@ class AlipayPage:
         code: str = "INVALID_NOTIFICATION",
         details: Any = None,
     ) -> HttpAnswer:
+        """The contract's error body."""
         body = json.dumps({"error": message, "code": code, "details": details}, ensure_ascii=False)
         return HttpAnswer(http_status, "application/json; charset=utf-8", body.encode("utf-8"))
 
@@ -286,8 +299,10 @@ _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 
 
 def _plain_text(text: str, limit: int) -> str:
-    """Alipay refuses `/`, `=` and `&` in a subject and advises against emoji; full-width twins read the
-    same to the payer.
+    """The text as Alipay takes it, at most `limit` characters.
+
+    Alipay refuses `/`, `=` and `&` in a subject and advises against emoji; full-width twins read
+    the same to the payer.
     """
     return limited_text(_BEYOND_BMP.sub("", text.translate(_FORBIDDEN_IN_TEXT)), limit)
 
@@ -315,8 +330,10 @@ def _payment_report(node: SignedNode, order_id: str, amount_fen: int) -> Payment
 
 
 def _refund_answer(node: SignedNode, request: RefundRequest) -> RefundReport:
-    """`fund_change` says whether this very call moved the money. Anything but Y is a repeat or not done yet:
-    only the refund query knows. `refund_fee` is the total of all refunds and decides nothing.
+    """`fund_change` says whether this very call moved the money.
+
+    Anything but Y is a repeat or not done yet: only the refund query knows. `refund_fee` is the
+    total of all refunds and decides nothing.
     """
     _compare(node, "out_trade_no", request.order_id)
     if node.text_of("fund_change") != "Y":

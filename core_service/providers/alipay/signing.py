@@ -1,4 +1,7 @@
-"""Alipay's signed texts: requests, and messages that come as form fields (notifications, browser returns)."""
+"""Alipay's signed texts: requests, and messages in form fields.
+
+Notifications and browser returns come as form fields.
+"""
 
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -19,7 +22,10 @@ class FormRejected(Exception):
 
 
 def request_text(parameters: Mapping[str, str]) -> str:
-    """The string a request signature covers: `sign_type` stays, `sign` and empty values do not count."""
+    """The string a request signature covers.
+
+    `sign_type` belongs to it, `sign` and empty values do not.
+    """
     return "&".join(
         f"{name}={value}" for name, value in sorted(parameters.items()) if name != "sign" and value
     )
@@ -33,7 +39,10 @@ def signed_parameters(keys: AlipayKeys, parameters: Mapping[str, str]) -> dict[s
 
 
 def split_form(raw: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and values decoded exactly once, as bytes: what was signed does not depend on a charset."""
+    """Names and values, decoded exactly once.
+
+    They stay bytes: what was signed does not depend on a charset.
+    """
     pairs = []
     for piece in raw.split(b"&"):
         if piece:
@@ -45,8 +54,8 @@ def split_form(raw: bytes) -> list[tuple[bytes, bytes]]:
 def verified_form(keys: AlipayKeys, raw: bytes) -> dict[str, str]:
     """The fields of a genuine form message, without `sign` and `sign_type`. Raises FormRejected.
 
-    Sources disagree whether empty values are part of the signed text, so the text without them is tried
-    first and the text with them second; a forger gains nothing by that.
+    Sources disagree whether empty values are part of the signed text, so the text without them is
+    tried first and the text with them second; a forger gains nothing by that.
     """
     pairs = split_form(raw)
     fields = dict(pairs)

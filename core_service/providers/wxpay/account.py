@@ -1,8 +1,8 @@
-"""The configuration of a WeChat Pay merchant: fields, checks, and the parsed keys that calls use."""
+"""The configuration of a WeChat Pay merchant, checked and parsed."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -51,7 +51,7 @@ class WxpayKeys:
     mch_id: str
     serial_no: str
     private_key: RSAPrivateKey
-    api_v3_key: bytes
+    api_v3_key: bytes = field(repr=False)
     base_url: str
     """Without a slash at the end."""
     public_key_id: str | None
@@ -60,7 +60,10 @@ class WxpayKeys:
 
 
 def keys_of(account: ProviderAccount) -> WxpayKeys:
-    """The parsed keys, cached in the account together with the platform certificates downloaded so far."""
+    """The parsed keys and the platform certificates downloaded so far.
+
+    Cached in the account.
+    """
     cached = account.parsed.get(_CACHE)
     if cached is None:
         cached = account.parsed.setdefault(_CACHE, parse(account.config, check_private_key=False))
@@ -113,8 +116,11 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> WxpayKeys:
 
 
 def _configured_certificates(value: object) -> dict[str, TrustedKey]:
-    """`platformCertificates` is PEM text, a list of such texts, or a list of objects with the text in one
-    of their fields, as tools export them beside the serial. Raises ValueError."""
+    """Reads `platformCertificates`. Raises ValueError.
+
+    It is PEM text, a list of such texts, or a list of objects with the text in one of their fields,
+    as tools export them beside the serial.
+    """
     if not value:
         return {}
     found: dict[str, TrustedKey] = {}

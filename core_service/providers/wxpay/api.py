@@ -28,9 +28,9 @@ _USER_AGENT = "NovaPay/1"
 class Reply:
     """A verified success, or an error that counts as an answer.
 
-    WeChat Pay does not sign errors. A 4xx with one of its business codes still counts as its word, because
-    it came over TLS from the host the account names; a stranger on the way cannot write it. Whatever does
-    not look like that is no reply.
+    WeChat Pay does not sign errors. A 4xx with one of its business codes still counts as its word,
+    because it came over TLS from the host the account names; a stranger on the way cannot write it.
+    Whatever does not look like that is no reply.
     """
 
     status: int
@@ -38,6 +38,7 @@ class Reply:
 
     @property
     def succeeded(self) -> bool:
+        """Whether it is a verified 2xx."""
         return self.status < 300
 
     @property
@@ -47,9 +48,11 @@ class Reply:
 
     @property
     def message(self) -> str:
+        """What the provider says about an error, for people."""
         return str(self.fields.get("message") or "")
 
     def text_of(self, name: str) -> str | None:
+        """A text field; None when it is missing, empty or something else."""
         value = self.fields.get(name)
         return value if isinstance(value, str) and value else None
 
@@ -96,8 +99,10 @@ class WxpayApi:
     def verify(
         self, keys: WxpayKeys, headers: Mapping[str, str], body: bytes, *, now: datetime
     ) -> None:
-        """Verifies a message; an unknown certificate serial may be a new certificate, so the list is
-        fetched (at most once a minute) before refusing. Raises MessageRejected.
+        """Verifies a message. Raises MessageRejected.
+
+        An unknown certificate serial may be a new certificate, so the list is fetched (at most once
+        a minute) before refusing.
         """
         try:
             check_message(keys, headers, body, now=now)
@@ -110,8 +115,9 @@ class WxpayApi:
             check_message(keys, headers, body, now=now)
 
     def refresh_platform_keys(self, keys: WxpayKeys, *, now: datetime) -> bool:
-        """Fetches the platform certificates; False when the list could not be renewed, which changes
-        nothing. A caller that finds another one refreshing waits for it and shares the result.
+        """Fetches the platform certificates; False when that failed, which changes nothing.
+
+        A caller that finds another one refreshing waits for it and shares the result.
         """
         before = keys.platform.serials()
         if not keys.platform.refreshing.acquire(timeout=_REFRESH_SECONDS):
@@ -142,8 +148,10 @@ class WxpayApi:
         now: datetime,
         deadline: Deadline,
     ) -> Answer:
-        """The verified answer. A signature probe is answered by repeating the call, once; the repeat
-        carries the same numbers and cannot act twice.
+        """The verified answer.
+
+        A signature probe is answered by repeating the call, once; the repeat carries the same
+        numbers and cannot act twice.
         """
         try:
             try:
@@ -200,11 +208,13 @@ class WxpayApi:
 
 
 def accept_certificates(keys: WxpayKeys, answer: Answer, *, now: datetime) -> None:
-    """Takes over the certificates of a genuine answer of `GET /v3/certificates`, old ones stay as long as
-    they are valid. Raises MessageRejected and changes nothing otherwise.
+    """Takes over the certificates of a genuine answer of `GET /v3/certificates`.
+
+    Old ones stay as long as they are valid. Raises MessageRejected and changes nothing otherwise.
     """
     if answer.status == 404:
-        # How a merchant with a public key is told that there are no certificates: nothing to ask for soon.
+        # How a merchant with a public key is told that there are no certificates: nothing to ask
+        # for soon.
         keys.platform.add({}, now)
     if not 200 <= answer.status < 300:
         raise MessageRejected("unsigned_response")

@@ -1,4 +1,7 @@
-"""The trade bill of WeChat Pay: gzip of UTF-8 text, every cell behind a backtick, totals at the end."""
+"""The trade bill of WeChat Pay.
+
+Gzip of UTF-8 text, every cell behind a backtick, totals at the end.
+"""
 
 import gzip
 import hashlib
@@ -13,8 +16,10 @@ _SUMMARY = "总交易单数"
 
 
 def read_bill(packed: bytes, *, sha1: str) -> Bill:
-    """`sha1` is the `hash_value` of the bill's announcement; it covers the unpacked file, which itself is not
-    signed. Raises BillUnreadable, also when the totals at the end contradict the rows.
+    """Reads a bill and checks it against its totals. Raises BillUnreadable.
+
+    `sha1` is the `hash_value` of the bill's announcement; it covers the unpacked file, which itself
+    is not signed.
     """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as opened:

@@ -95,6 +95,7 @@ class WxpayNative:
         self._api = WxpayApi(client)
 
     def validate_config(self, config: Mapping[str, Any], *, allow_custom_base_url: bool) -> None:
+        """Raises AccountConfigInvalid."""
         checker = ConfigChecker(config, self.account_fields)
         checker.base_url(
             "apiBaseUrl", wxpay_account.OFFICIAL_BASES, allow_custom=allow_custom_base_url
@@ -110,8 +111,9 @@ class WxpayNative:
         now: datetime,
         timeout_seconds: float,
     ) -> Checkout:
-        """Repeating it with the same request gives another code for the same order; `code_url` lives two
-        hours, the order until `expire_at`.
+        """Orders a code; the same request again gives another code for the same order.
+
+        `code_url` lives two hours, the order until `expire_at`.
         """
         keys = keys_of(account)
         description = limited_text(request.subject, _DESCRIPTION_LIMIT) or request.order_id
@@ -151,6 +153,7 @@ class WxpayNative:
         now: datetime,
         timeout_seconds: float,
     ) -> PaymentReport:
+        """Raises ProviderUnknown."""
         keys = keys_of(account)
         reply = self._api.call(
             keys,
@@ -181,6 +184,10 @@ class WxpayNative:
     def close_payment(
         self, account: ProviderAccount, order_id: str, *, now: datetime, timeout_seconds: float
     ) -> PaymentState:
+        """Raises ProviderRefused, ProviderUnknown.
+
+        The signed 204 names no order, so a query afterwards is what proves the close.
+        """
         keys = keys_of(account)
         reply = self._api.call(
             keys,
@@ -206,6 +213,7 @@ class WxpayNative:
         now: datetime,
         timeout_seconds: float,
     ) -> RefundReport:
+        """Raises ProviderRefused, ProviderUnknown."""
         deadline = Deadline(timeout_seconds)
         business: dict[str, Any] = {
             "out_trade_no": request.order_id,
@@ -232,8 +240,8 @@ class WxpayNative:
             return _refund_report(reply, request)
         if reply.code not in _REFUND_LATER | _REFUND_REFUSED:
             raise _unknown(reply)
-        # The refusal is about this call; an earlier one with the same number may have gone through. The
-        # money is free again only when WeChat Pay does not know the number.
+        # The refusal is about this call; an earlier one with the same number may have gone through.
+        # The money is free again only when WeChat Pay does not know the number.
         try:
             left = deadline.left()
         except TimeoutError:
@@ -251,6 +259,7 @@ class WxpayNative:
         now: datetime,
         timeout_seconds: float,
     ) -> RefundReport:
+        """Raises ProviderUnknown."""
         reply = self._api.call(
             keys_of(account),
             "GET",
@@ -269,9 +278,11 @@ class WxpayNative:
     def parse_notification(
         self, account: ProviderAccount, request: NotificationRequest, *, now: datetime
     ) -> Notification:
+        """Raises NotificationRejected."""
         return read_notification(self._api, keys_of(account), request, now=now)
 
     def acknowledge(self) -> HttpAnswer:
+        """What stops the provider from sending again."""
         return HttpAnswer(204, "", b"")
 
     def reject(
@@ -279,7 +290,7 @@ class WxpayNative:
         http_status: int,
         message: str,
         *,
-        code: str = "INVALID_NOTIFICATION",
+        code: str = "INVALID_NOTIFICATION",  # noqa: ARG002
         details: Any = None,
     ) -> HttpAnswer:
         """`code` is always FAIL: the word WeChat Pay expects."""

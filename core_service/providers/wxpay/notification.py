@@ -69,13 +69,17 @@ def read_notification(
     return Notification(
         event_id,
         payment=read_payment(inner, _text(inner, "out_trade_no"), status),
-        # Only successes are announced; the inner state decides, and one that differs decides nothing.
+        # Only successes are announced; the inner state decides, and one that differs decides
+        # nothing.
         needs_query=event_type != _PAID_EVENT or status != "SUCCESS",
     )
 
 
 def read_payment(fields: Mapping[str, Any], order_id: str, status: str) -> PaymentReport:
-    """Facts of a transaction object; an unknown state counts as unpaid, the caller looks at it again."""
+    """Facts of a transaction object.
+
+    An unknown state counts as unpaid; the caller looks at it again.
+    """
     amount = fields.get("amount")
     currency = amount.get("currency") if isinstance(amount, dict) else None
     return PaymentReport(

@@ -1,7 +1,8 @@
-"""The keys WeChat Pay signs with for one merchant: platform certificates, its public key, or both at once.
+"""The keys WeChat Pay signs with for one merchant.
 
-Certificates come from the account configuration and from `GET /v3/certificates`. During a rotation the old
-and the new one are live together, so new keys are added first and old ones go only when they expire.
+Platform certificates, its public key, or both at once. Certificates come from the account
+configuration and from `GET /v3/certificates`. During a rotation the old and the new one are live
+together, so new keys are added first and old ones go only when they expire.
 """
 
 import base64
@@ -60,7 +61,10 @@ def trusted_certificates(text: str) -> dict[str, TrustedKey]:
 
 
 class PlatformKeys:
-    """The trusted keys of one merchant, changed by one refresh at a time and read without waiting."""
+    """The trusted keys of one merchant.
+
+    Changed by one refresh at a time, read without waiting.
+    """
 
     def __init__(self, configured: Mapping[str, TrustedKey]) -> None:
         self._trusted = dict(configured)
@@ -76,13 +80,18 @@ class PlatformKeys:
         return trusted.key
 
     def serials(self) -> list[str]:
+        """Of every key held now."""
         return list(self._trusted)
 
     def has_certificates(self) -> bool:
+        """Whether one of the keys is a certificate's, which can be replaced."""
         return any(not serial.startswith(PUBLIC_KEY_PREFIX) for serial in self._trusted)
 
     def is_stale(self, now: datetime) -> bool:
-        """Certificates are in use and were not looked up for half a day, counted from the first question."""
+        """Certificates are in use and were not looked up for half a day.
+
+        Counted from the first question.
+        """
         if not self.has_certificates():
             return False
         if self._refreshed_at is None:
@@ -94,10 +103,14 @@ class PlatformKeys:
         return self._tried_at is None or abs(now - self._tried_at) >= REFRESH_PAUSE
 
     def note_attempt(self, now: datetime) -> None:
+        """A refresh begins."""
         self._tried_at = now
 
     def add(self, brought: Mapping[str, TrustedKey], now: datetime) -> None:
-        """Adds what a verified answer brought and then drops what has expired, in one step for readers."""
+        """Adds what a verified answer brought and drops what has expired.
+
+        One step for readers.
+        """
         merged = {**self._trusted, **brought}
         self._trusted = {
             serial: trusted
@@ -108,7 +121,10 @@ class PlatformKeys:
 
 
 def decrypt(api_v3_key: bytes, resource: object) -> bytes:
-    """Opens an encrypted `resource` or `encrypt_certificate`; the tag is checked. Raises MessageRejected."""
+    """Opens an encrypted `resource` or `encrypt_certificate`; the tag is checked.
+
+    Raises MessageRejected.
+    """
     if not isinstance(resource, dict):
         raise MessageRejected("malformed_body")
     if resource.get("algorithm") != _ALGORITHM:
@@ -128,10 +144,12 @@ def decrypt(api_v3_key: bytes, resource: object) -> bytes:
 
 
 def read_certificates(api_v3_key: bytes, body: bytes) -> dict[str, TrustedKey]:
-    """The certificates in an answer of `GET /v3/certificates`, all of them or none. Raises MessageRejected.
+    """The certificates in an answer of `GET /v3/certificates`, all of them or none.
 
-    Decryption authenticates each of them, so this may run before the answer's own signature is checked:
-    the first download is signed by a certificate that it brings itself.
+    Raises MessageRejected.
+
+    Decryption authenticates each of them, so this may run before the answer's own signature is
+    checked: the first download is signed by a certificate that it brings itself.
     """
     try:
         entries = parse_object(body).get("data")

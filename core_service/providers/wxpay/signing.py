@@ -47,8 +47,8 @@ def check_message(
 ) -> None:
     """Whether WeChat Pay signed `body` for this merchant, now. Header names are lower-case.
 
-    `brought`: certificates inside the very answer, which may have signed it. Raises MessageRejected; the
-    order of the checks follows the provider's own libraries.
+    `brought`: certificates inside the very answer, which may have signed it. Raises
+    MessageRejected; the order of the checks follows the provider's own libraries.
     """
     timestamp, nonce, signature, serial = (headers.get(name, "") for name in _HEADERS)
     if not (timestamp and nonce and signature and serial):

@@ -1,4 +1,7 @@
-"""A small real HTTP server that answers with bytes prepared by the test and remembers what it got."""
+"""A small real HTTP server with answers prepared by the test.
+
+It remembers what it got.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -53,7 +56,7 @@ def canned_server() -> Iterator[CannedServer]:
             if answer.status != 204:
                 self.wfile.write(answer.body)
 
-        do_GET = do_POST = _answer
+        do_GET = do_POST = _answer  # noqa: N815 - the names the library calls
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Quiet."""

@@ -1,4 +1,7 @@
-"""The other side of the wire for adapter tests: answers signed by independent SDKs, not by our code."""
+"""The other side of the wire for adapter tests.
+
+Answers are signed by independent SDKs, not by our code.
+"""
 
 import base64
 import json
@@ -36,7 +39,10 @@ REFUND = RefundRequest(
 
 
 def alipay_sdk(ref: str = "A1", *, as_alipay: bool = False) -> AliPay:
-    """python-alipay-sdk as the merchant, or with Alipay's key pair so that it signs like the gateway."""
+    """python-alipay-sdk as the merchant or as the gateway.
+
+    `as_alipay`: with Alipay's key pair, so that it signs and verifies like the gateway.
+    """
     keys = KEYS["alipay"][ref]
     private = keys["alipay_private_key_pkcs8" if as_alipay else "app_private_key_pkcs1"]
     public = keys["app_public_key" if as_alipay else "alipay_public_key"]
@@ -63,17 +69,21 @@ def alipay_refusal(method: str, sub_code: str, code: str = "40004") -> CannedAns
 def wechat_headers(
     body: bytes, *, ref: str = "W1", serial: str | None = None, signature: str | None = None
 ) -> dict[str, str]:
-    """Signed by the platform certificate with `serial`, the first one by default."""
-    entries = KEYS["wechat"][ref]["platform_certs"]
-    entry = next(e for e in entries if serial in (None, e["serial_no"]))
+    """Signed by the platform certificate with `serial` (the first one), or by the "public key"."""
+    keys = KEYS["wechat"][ref]
+    if serial == "public key":
+        serial, private = keys["wechatpay_public_key_id"], keys["wechatpay_private_key_pkcs8"]
+    else:
+        entry = next(e for e in keys["platform_certs"] if serial in (None, e["serial_no"]))
+        serial, private = entry["serial_no"], entry["private_key_pkcs8"]
     stamp, nonce = str(int(NOW.timestamp())), "5e0c1f7a"
-    key = wechat_sdk.load_private_key(entry["private_key_pkcs8"])
+    key = wechat_sdk.load_private_key(private)
     made = wechat_sdk.rsa_sign(key, f"{stamp}\n{nonce}\n{body.decode()}\n")
     return {
         "Wechatpay-Timestamp": stamp,
         "Wechatpay-Nonce": nonce,
         "Wechatpay-Signature": signature or made,
-        "Wechatpay-Serial": entry["serial_no"],
+        "Wechatpay-Serial": serial,
         "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
     }
 
@@ -104,7 +114,10 @@ def wechat_encrypted(plain: bytes, associated_data: str, ref: str = "W1") -> dic
 
 
 def wechat_certificates_answer(ref: str = "W1", **signing: Any) -> CannedAnswer:
-    """What GET /v3/certificates answers during a rotation: every platform certificate of the merchant."""
+    """What GET /v3/certificates answers during a rotation.
+
+    Every platform certificate of the merchant.
+    """
     entries = [
         {
             "serial_no": entry["serial_no"],

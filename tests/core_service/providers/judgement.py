@@ -1,6 +1,7 @@
 """Combines a verified notification with our own record, in the words of the vectors.
 
-A refund is found by its own number, which is unique per merchant; one vector names another order beside it.
+A refund is found by its own number, which is unique per merchant; one vector names another order
+beside it.
 """
 
 from dataclasses import dataclass
@@ -27,15 +28,15 @@ def _reject(reason: str) -> Judgement:
     return Judgement("reject", reason, "none")
 
 
-def judge(notification: Notification, inputs: dict[str, Any]) -> Judgement:
+def judge(notification: Notification, provider: str, inputs: dict[str, Any]) -> Judgement:
     if notification.payment is not None:
-        return _judge_payment(notification, notification.payment, inputs["order"])
+        return _judge_payment(notification, notification.payment, provider, inputs["order"])
     assert notification.refund is not None
     return _judge_refund(notification, notification.refund, inputs["refund"])
 
 
 def _judge_payment(
-    notification: Notification, report: PaymentReport, order: dict[str, Any]
+    notification: Notification, report: PaymentReport, provider: str, order: dict[str, Any]
 ) -> Judgement:
     if order.get("none") or report.order_id != order["out_trade_no"]:
         return _reject("order_unknown")
@@ -48,8 +49,9 @@ def _judge_payment(
     if report.has_refunds and status == "paid":
         return Judgement("accept", None, "refund_info")
     if notification.needs_query:
-        contradicts = report.state is not PaymentState.PAID
-        return _reject("status_mismatch") if contradicts else Judgement("accept", None, "none")
+        # Alipay's are indecisive (an unknown status), those of WeChat Pay contradict themselves.
+        indecisive = Judgement("accept", None, "none")
+        return _reject("status_mismatch") if provider == "wechat" else indecisive
     effects = {
         (PaymentState.PAID, "pending"): "mark_paid",
         (PaymentState.PAID, "closed"): "late_payment",

@@ -163,7 +163,7 @@ def test_calls_are_signed_over_query_and_body_together(wire: Wire) -> None:
     ],
 )
 def test_query_reads_the_trade_status(
-    wire: Wire, more: dict[str, str], state: PaymentState, has_refunds: bool
+    wire: Wire, more: dict[str, str], state: PaymentState, *, has_refunds: bool
 ) -> None:
     wire.answers(alipay_answer(QUERY, TRADE | {"total_amount": "88.88"} | more))
     report = wire.query()
@@ -294,7 +294,7 @@ def test_a_refund_is_done_only_with_fund_change(
     ],
 )
 def test_p08_a_signed_business_refusal_is_definite(
-    wire: Wire, sub_code: str, retryable: bool
+    wire: Wire, sub_code: str, *, retryable: bool
 ) -> None:
     wire.answers(alipay_refusal(REFUND_CALL, sub_code))
     with pytest.raises(ProviderRefused) as caught:
@@ -426,7 +426,9 @@ def bare(pem: str) -> str:
 
 @pytest.mark.parametrize("name", ["app_private_key_pkcs8", "app_private_key_pkcs1"])
 @pytest.mark.parametrize("form", [str, bare, lambda pem: pem.replace("\n", "\r\n"), lambda pem: pem.replace("\n", " ")])  # fmt: skip  # noqa: E501
-def test_keys_are_read_in_every_form_people_paste(adapter: AlipayPage, name: str, form: Any) -> None:
+def test_keys_are_read_in_every_form_people_paste(
+    adapter: AlipayPage, name: str, form: Any
+) -> None:
     keys = KEYS["alipay"]["A1"]
     config = dict(alipay_account("A1").config)
     config |= {"privateKey": form(keys[name]), "alipayPublicKey": form(keys["alipay_public_key"])}

@@ -90,15 +90,32 @@ def verdict_on_notification(provider: Provider, account: ProviderAccount, case: 
         notification = provider.parse_notification(account, request, now=moment(inputs))
     except NotificationRejected as rejection:
         return Judgement("reject", rejection.reason, "none")
-    return judge(notification, inputs)
+    return judge(notification, case["provider"], inputs)
 
 
-def assert_verdict(case: Case, verdict: Judgement) -> None:
+def assert_verdict(provider: Provider, case: Case, verdict: Judgement) -> None:
     expected = case["expected"]
     assert verdict.result == expected["result"], verdict
     assert verdict.effect == expected["effect"], verdict
     if expected.get("reason"):
         assert verdict.reason == expected["reason"]
+    accepted = verdict.result == "accept"
+    answer = provider.acknowledge() if accepted else provider.reject(400, "refused")
+    assert {
+        "success": (answer.status, answer.body) == (200, b"success"),
+        "not_success": answer.body != b"success",
+        "2xx": answer.status in (200, 204),
+        "4xx_5xx": answer.status >= 400,
+        "any": True,
+    }[expected["ack"]]
+
+
+CHANGES_NOTHING = {"unknown_retry", "query_again", "provider_error"}
+"""Different words for one thing: no effect here, ask or repeat later."""
+
+
+def assert_outcome(outcome: str, expected: str) -> None:
+    assert outcome == expected or {outcome, expected} <= CHANGES_NOTHING
 
 
 # ---- Alipay -------------------------------------------------------------------------------------
@@ -115,7 +132,8 @@ def test_alipay_requests_are_signed_as_the_sdks_sign(case: Case) -> None:
 @each("alipay.notify")
 def test_alipay_notifications(case: Case) -> None:
     account = alipay_account(case["inputs"]["merchant"])
-    assert_verdict(case, verdict_on_notification(provider_for("alipay.page"), account, case))
+    provider = provider_for("alipay.page")
+    assert_verdict(provider, case, verdict_on_notification(provider, account, case))
     if case["expected"].get("fields") and case["expected"]["result"] == "accept":
         fields = verified_form(alipay_keys(account), case["inputs"]["body"].encode())
         assert fields == case["expected"]["fields"]
@@ -156,10 +174,10 @@ def test_alipay_answers(case: Case) -> None:
     assert node.text == expected["signed_content"]
     assert node.fields == expected["parsed"]
     if expected["outcome"] != "bill_url":
-        assert alipay_outcome(case, dict(node.fields))[0] == expected["outcome"]
+        assert_outcome(alipay_outcome(case, dict(node.fields))[0], expected["outcome"])
 
 
-def alipay_outcome(case: Case, fields: dict[str, Any] | None) -> tuple[str, str]:
+def alipay_outcome(case: Case, fields: dict[str, Any] | None) -> tuple[str, str]:  # noqa: PLR0911 - one per API
     """Plays the answer to the adapter over HTTP; returns the vectors' outcome and a reason."""
     inputs = case["inputs"]
     fields = fields or {}
@@ -318,14 +336,14 @@ def test_wechat_answers(case: Case) -> None:
     assert reason == expected["reason"]
     assert (reason is None) == (expected["result"] == "accept")
     if "outcome" in expected:
-        assert outcome == expected["outcome"]
+        assert_outcome(outcome, expected["outcome"])
     elif reason is not None:
         assert (outcome, word) == ("not_believed", reason)
     else:
-        assert outcome in ("done", "paid")
+        assert outcome != "not_believed"
 
 
-def wechat_outcome(case: Case) -> tuple[str, str]:
+def wechat_outcome(case: Case) -> tuple[str, str]:  # noqa: PLR0911 - one per API
     """Plays the answer to the adapter over HTTP; returns the vectors' outcome and a reason."""
     inputs = case["inputs"]
     path, now = inputs["request"]["url"], moment(inputs)
@@ -347,7 +365,9 @@ def wechat_outcome(case: Case) -> tuple[str, str]:
     )
     with canned_server() as server, ProviderClient() as client:
         answer = CannedAnswer(inputs["http_status"], inputs["headers"], inputs["body"].encode())
-        server.answers = [answer]
+        # After a refusal the adapter asks whether WeChat Pay knows the refund number; it does not.
+        unknown_number = CannedAnswer(404, {}, b'{"code":"RESOURCE_NOT_EXISTS","message":""}')
+        server.answers = [answer, unknown_number] if answer.status >= 400 else [answer]
         account = wechat_account(inputs["merchant"], apiBaseUrl=server.url)
         adapter = WxpayNative(client)
         try:
@@ -410,8 +430,9 @@ def test_wechat_notifications(case: Case) -> None:
         # An unknown serial makes the adapter ask for new certificates; there are none.
         server.answers = [CannedAnswer(404, {}, b'{"code":"RESOURCE_NOT_EXISTS","message":""}')]
         account = wechat_account(case["inputs"]["merchant"], apiBaseUrl=server.url)
-        verdict = verdict_on_notification(WxpayNative(client), account, case)
-    assert_verdict(case, verdict)
+        native = WxpayNative(client)
+        verdict = verdict_on_notification(native, account, case)
+    assert_verdict(native, case, verdict)
     if "plaintext" in case["expected"] and verdict.reason != "unsupported_algorithm":
         resource = parse_object(case["inputs"]["body"].encode())["resource"]
         plain = decrypt(wxpay_keys(account).api_v3_key, resource)

@@ -213,9 +213,7 @@ def test_p21_forged_serials_cause_one_fetch_a_minute(wire: Wire) -> None:
     wire.answers(wechat_error(500, "SYSTEM_ERROR"))
     request = wechat_notification("TRANSACTION.SUCCESS", TRANSACTION)
     for number in range(5):
-        forged = replace(
-            request, headers={**request.headers, "wechatpay-serial": f"{number:040X}"}
-        )
+        forged = replace(request, headers={**request.headers, "wechatpay-serial": f"{number:040X}"})
         with pytest.raises(NotificationRejected, match="unknown_serial"):
             wire.adapter.parse_notification(wire.account, forged, now=NOW)
     assert wire.paths() == ["/v3/certificates"]
@@ -324,9 +322,7 @@ def test_query_reads_the_trade_state(wire: Wire, status: str, state: PaymentStat
     assert (report.state, report.has_refunds) == (state, status == "REFUND")
     assert (report.paid_amount_fen, report.currency) == (8888, "CNY")
     assert report.paid_at == datetime(2026, 6, 1, 3, 59, 30, tzinfo=UTC)
-    assert wire.paths() == [
-        f"/v3/pay/transactions/out-trade-no/{ORDER_ID}?mchid={W1['mchid']}"
-    ]
+    assert wire.paths() == [f"/v3/pay/transactions/out-trade-no/{ORDER_ID}?mchid={W1['mchid']}"]
 
 
 def test_an_unpaid_order_may_come_with_a_bare_total(wire: Wire) -> None:
@@ -407,7 +403,7 @@ def test_refund_states(wire: Wire, status: str, state: RefundState) -> None:
      ("USER_ACCOUNT_ABNORMAL", False)],
 )  # fmt: skip
 def test_p08_a_refusal_counts_when_the_number_is_unknown_there(
-    wire: Wire, code: str, retryable: bool
+    wire: Wire, code: str, *, retryable: bool
 ) -> None:
     wire.answers(wechat_error(403, code), NO_SUCH_REFUND)
     with pytest.raises(ProviderRefused) as caught:
@@ -538,9 +534,7 @@ def test_good_configurations_pass(wire: Wire, ref: str) -> None:
         ({"apiBaseUrl": "https://evil.example"}, "apiBaseUrl"),
     ],
 )  # fmt: skip
-def test_bad_configurations_name_the_field(
-    wire: Wire, change: dict[str, Any], field: str
-) -> None:
+def test_bad_configurations_name_the_field(wire: Wire, change: dict[str, Any], field: str) -> None:
     config = dict(wechat_account("W1").config) | change
     with pytest.raises(AccountConfigInvalid) as caught:
         wire.adapter.validate_config(config, allow_custom_base_url=False)

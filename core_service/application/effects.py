@@ -1,0 +1,57 @@
+"""Effects of a call that commit even when the operation refuses: the nonce is spent whatever the outcome.
+
+Only a failing database rolls back; then nothing was done, and the caller sends the request again.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from core_service.application import access, idempotency
+from core_service.application.idempotency import Claim, ClaimLost, Replay
+from core_service.calls import Call
+from core_service.errors import CoreError, Family
+from core_service.storage.database import transact
+
+T = TypeVar("T")
+
+_ROLLED_BACK = frozenset({Family.UNAVAILABLE, Family.UNAUTHENTICATED, Family.INTERNAL})
+
+
+def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bool]) -> T:
+    """Spends the call's nonce and runs `work` in one transaction; a refusal is raised after the commit.
+
+    `stands` tells whether `work` has had its effect, should the connection break at COMMIT.
+    """
+
+    def both() -> T | CoreError:
+        access.spend_nonce(call)
+        try:
+            return work()
+        except CoreError as refusal:
+            if refusal.family in _ROLLED_BACK:
+                raise
+            return refusal
+
+    outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+    access.nonce_spent(call)
+    if isinstance(outcome, CoreError):
+        raise outcome
+    return outcome
+
+
+def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:
+    """Runs `work`; what it refuses is stored under the claim, in the same transaction."""
+    try:
+        return work()
+    except CoreError as refusal:
+        if isinstance(claim, Claim) and refusal.family not in _ROLLED_BACK:
+            idempotency.refuse(claim, refusal)
+        raise
+
+
+def or_stored_answer(call: Call, work: Callable[[], T]) -> T | Replay:
+    """Runs `work`; when somebody took the key over, its effect is rolled back and the stored answer given."""
+    try:
+        return work()
+    except ClaimLost as lost:
+        return idempotency.stored(call, lost.claim)

@@ -1,0 +1,136 @@
+"""Idempotency keys (contract section 4): the first request runs, its final answer is stored with its effect, repeats get it.
+
+The scope is merchant + operation + key. What is stored is the bytes of the answer, made by the caller's `encode`; a refusal of
+the operation itself (404, 409, 422) is stored as its reason. Failures of ours or of a provider are never stored: a retry goes on.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core_service import metadata
+from core_service.application import system_config
+from core_service.calls import Call
+from core_service.errors import CoreError, Family
+from core_service.storage import idempotency as keys
+from core_service.storage.idempotency import KeyRow, Scope
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_OK = "OK"
+_STORED_FAMILIES = frozenset({Family.NOT_FOUND, Family.CONFLICT, Family.UNPROCESSABLE})
+_NEVER_STORED = frozenset({"IDEMPOTENCY_CONFLICT", "IDEMPOTENCY_IN_PROGRESS"})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run the operation under a key, as long as nobody took it over."""
+
+    scope: Scope
+    token: int
+    is_take_over: bool
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The stored answer's bytes."""
+
+    response: bytes
+
+
+class ClaimLost(Exception):
+    """Somebody took the key over; this request's work must be thrown away and the stored answer given."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(claim.scope.operation)
+        self.claim = claim
+
+
+def key_of(call: Call) -> str | None:
+    """The request's key. Raises INVALID_IDEMPOTENCY_KEY."""
+    key = call.idempotency_key
+    if key is not None and not _KEY.fullmatch(key):
+        raise CoreError("INVALID_IDEMPOTENCY_KEY")
+    return key
+
+
+def fingerprint(fields: Mapping[str, Any]) -> bytes:
+    """What makes two requests the same: their canonical fields, not their white space."""
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def begin(
+    call: Call, merchant_id: str, operation: str, request_fingerprint: bytes, *, now: datetime
+) -> Claim | Replay | None:
+    """Claims the request's key; None when it has none.
+
+    Raises IDEMPOTENCY_CONFLICT, IDEMPOTENCY_IN_PROGRESS, or the stored refusal.
+    """
+    key = key_of(call)
+    if key is None:
+        return None
+    scope = Scope(merchant_id, operation, key)
+    lease_seconds = system_config.current().idempotency_lease_seconds
+    if keys.claim(scope, request_fingerprint, lease_seconds=lease_seconds, now=now):
+        call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
+        return Claim(scope, 1, is_take_over=False)
+    known = keys.find(scope)
+    if known is None or known.fingerprint != request_fingerprint:
+        call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
+        raise CoreError("IDEMPOTENCY_CONFLICT")
+    if known.outcome is not None:
+        return _replay(call, known)
+    token = None if known.is_leased else keys.take_over(scope, lease_seconds=lease_seconds)
+    if token is None:
+        call.trailing[metadata.IDEMPOTENCY_STATUS] = "in_progress"
+        raise CoreError("IDEMPOTENCY_IN_PROGRESS", retry_after_seconds=1)
+    call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
+    return Claim(scope, token, is_take_over=True)
+
+
+def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:
+    """Stores the final answer, in the transaction of the effect. Raises ClaimLost."""
+    if claim is not None and not keys.finish(
+        claim.scope, claim.token, outcome=_OK, response=response, resource_id=resource_id
+    ):
+        raise ClaimLost(claim)
+
+
+def refuse(claim: Claim | None, refusal: CoreError) -> None:
+    """Stores a refusal of the operation itself; any other ends the lease, so that a retry runs anew. Raises ClaimLost."""
+    if claim is None:
+        return
+    if not is_final(refusal):
+        keys.give_up(claim.scope, claim.token)
+        return
+    response = json.dumps({"message": refusal.message, "details": refusal.details}, ensure_ascii=False).encode()
+    if not keys.finish(claim.scope, claim.token, outcome=refusal.reason, response=response, resource_id=None):
+        raise ClaimLost(claim)
+
+
+def is_final(refusal: CoreError) -> bool:
+    """Whether a refusal is the operation's own last word."""
+    return refusal.family in _STORED_FAMILIES and refusal.reason not in _NEVER_STORED
+
+
+def stored(call: Call, claim: Claim) -> Replay:
+    """The answer of whoever took the key over. Raises the stored refusal, or IDEMPOTENCY_IN_PROGRESS."""
+    known = keys.find(claim.scope)
+    if known is None or known.outcome is None:
+        call.trailing[metadata.IDEMPOTENCY_STATUS] = "in_progress"
+        raise CoreError("IDEMPOTENCY_IN_PROGRESS", retry_after_seconds=1)
+    return _replay(call, known)
+
+
+def _replay(call: Call, known: KeyRow) -> Replay:
+    call.trailing[metadata.IDEMPOTENCY_STATUS] = "replayed"
+    assert known.outcome is not None
+    assert known.response is not None
+    if known.outcome == _OK:
+        return Replay(known.response)
+    refusal = json.loads(known.response)
+    raise CoreError(known.outcome, refusal["message"], details=refusal["details"])

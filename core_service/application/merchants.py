@@ -1,0 +1,205 @@
+"""Merchants: made, shown, changed, listed; one audit record for each change."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from core_service.application.admin_values import (
+    changed_fields,
+    ensure,
+    is_reference,
+    json_name,
+    line_violations,
+    lines_violations,
+    time_text,
+)
+from core_service.calls import Call
+from core_service.domain import merchant as rules
+from core_service.domain.ids import new_id
+from core_service.domain.merchant import Lifecycle
+from core_service.errors import CoreError, FieldViolation
+from core_service.outbound_http import IPNetwork, OutboundError, vet_url
+from core_service.storage import audit, sealed_places
+from core_service.storage import merchants as storage
+from core_service.storage.database import transact
+from core_service.storage.merchants import MerchantRow
+from core_service.storage.paging import Page, page_request
+from core_service.storage.secret_box import SecretBox
+
+Changes = Mapping[str, Any]
+"""Field names, as in the protocol, to new values; None and "" clear. What is absent stays."""
+
+_LINES = ("legal_name", "contact_name", "contact_email", "contact_phone", "company_registration_id")
+_NOTES = ("onboarding_note", "review_note")
+_CLEARABLE = (*_LINES, *_NOTES, "callback_base", "api_ip_whitelist")
+_NEVER_CLEARED = ("code", "name", "status", "callback_enabled")
+_COLUMNS = ("code", "name", *_CLEARABLE, "callback_enabled")
+_SECRET = "notify_secret"  # noqa: S105 (a field's name)
+
+
+class Merchants:
+    """Use cases about merchants."""
+
+    def __init__(self, box: SecretBox, outbound_allow: Sequence[IPNetwork]) -> None:
+        """`outbound_allow`: networks that callbacks may reach although they are not public."""
+        self._box = box
+        self._outbound_allow = tuple(outbound_allow)
+
+    def create(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
+        """Makes a merchant with `code` and `name`; APPROVED unless `fields` has another status.
+
+        Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN and MERCHANT_CODE_TAKEN.
+        """
+        self._ensure_valid(fields)
+        merchant_id = new_id("mch")
+        status = fields.get("status", rules.APPROVED)
+        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
+        sealed, shown = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
+        values = {
+            **dict.fromkeys(_CLEARABLE),
+            "callback_enabled": True,
+            **_columns(fields),
+            **vars(lifecycle),
+        }
+        row = MerchantRow(
+            id=merchant_id,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=shown,
+            refund_callback_enabled=True,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            **values,
+        )
+
+        def write() -> None:
+            storage.insert(row)
+            audit.record(
+                call,
+                action="merchant.create",
+                target=_target(row),
+                before=None,
+                after=_shown(row),
+            )
+
+        transact(write)
+        return row
+
+    def update(self, call: Call, reference: str, changes: Changes, *, now: datetime) -> MerchantRow:
+        """Changes a merchant, named by id or code.
+
+        A change of status sets its times; the callback secret's mask changes nothing, and clearing
+        that secret makes a new one. Raises MERCHANT_NOT_FOUND, INVALID_REQUEST,
+        CALLBACK_URL_FORBIDDEN and MERCHANT_CODE_TAKEN.
+        """
+        self._ensure_valid(changes)
+
+        def write() -> MerchantRow:
+            before = _found(reference, lock=True)
+            after = self._changed(call, before, changes, now)
+            if after == before:
+                return before
+            after = storage.save(replace(after, updated_at=now))
+            old, new = changed_fields(_shown(before), _shown(after))
+            if after.notify_secret_sealed != before.notify_secret_sealed:
+                # Two secrets may look alike behind their masks.
+                old["notifySecret"] = before.notify_secret_mask
+                new["notifySecret"] = after.notify_secret_mask
+            audit.record(
+                call, action="merchant.update", target=_target(before), before=old, after=new
+            )
+            return after
+
+        return transact(write)
+
+    def get(self, reference: str) -> MerchantRow:
+        """By id or code. Raises MERCHANT_NOT_FOUND."""
+        return _found(reference)
+
+    def newest(
+        self, code: str | None, *, page_size: int | None, page_token: str | None
+    ) -> Page[MerchantRow]:
+        """Merchants, newest first; with `code`, only that one. Raises INVALID_REQUEST."""
+        wanted = page_request(page_size, page_token)
+        if code and not is_reference(code):
+            return Page((), "")
+        return storage.newest(code or None, wanted)
+
+    def _changed(
+        self, call: Call, before: MerchantRow, changes: Changes, now: datetime
+    ) -> MerchantRow:
+        lifecycle = Lifecycle(
+            before.status, before.status_changed_at, before.approved_at, before.approved_by
+        )
+        status = changes.get("status", before.status)
+        lifecycle = rules.move(lifecycle, status, actor=audit.who(call), now=now)
+        after = replace(before, **_columns(changes), **vars(lifecycle))
+        if _SECRET not in changes or changes[_SECRET] == before.notify_secret_mask:
+            return after
+        secret = changes[_SECRET] or rules.new_notify_secret()
+        sealed, shown = self._seal(before.id, secret)
+        return replace(after, notify_secret_sealed=sealed, notify_secret_mask=shown)
+
+    def _seal(self, merchant_id: str, secret: str) -> tuple[bytes, str]:
+        place = sealed_places.notify_secret(merchant_id)
+        return self._box.seal(secret.encode(), place), rules.mask(secret)
+
+    def _ensure_valid(self, fields: Changes) -> None:
+        violations = [
+            FieldViolation(json_name(name), "cannot be cleared")
+            for name in _NEVER_CLEARED
+            if name in fields and fields[name] in (None, "")
+        ]
+        for name in ("name", *_LINES, _SECRET):
+            violations += line_violations(json_name(name), fields.get(name) or "")
+        for name in _NOTES:
+            violations += lines_violations(json_name(name), fields.get(name) or "")
+        try:
+            rules.parse_allowlist(fields.get("api_ip_whitelist"))
+        except ValueError as problem:
+            violations.append(FieldViolation("apiIpWhitelist", str(problem)))
+        forbidden = None
+        try:
+            if fields.get("callback_base"):
+                vet_url(fields["callback_base"], self._outbound_allow)
+        except ValueError as problem:
+            violations.append(FieldViolation("callbackBase", str(problem)))
+        except OutboundError as refusal:
+            forbidden = refusal
+        ensure(violations)
+        if forbidden is not None:
+            raise CoreError("CALLBACK_URL_FORBIDDEN") from forbidden
+
+
+def _columns(fields: Changes) -> dict[str, Any]:
+    """The columns that `fields` sets; an empty text is stored as none."""
+    return {
+        name: (fields[name] or None) if name in _CLEARABLE else fields[name]
+        for name in _COLUMNS
+        if name in fields
+    }
+
+
+def _found(reference: str, *, lock: bool = False) -> MerchantRow:
+    row = storage.by_reference(reference, lock=lock) if is_reference(reference) else None
+    if row is None:
+        raise CoreError("MERCHANT_NOT_FOUND")
+    return row
+
+
+def _target(row: MerchantRow) -> str:
+    return f"merchant:{row.id}"
+
+
+def _shown(row: MerchantRow) -> dict[str, Any]:
+    """The merchant as the audit log shows it."""
+    values = {json_name(name): getattr(row, name) for name in _COLUMNS}
+    return {
+        **values,
+        "status": row.status,
+        "statusChangedAt": time_text(row.status_changed_at),
+        "approvedAt": time_text(row.approved_at),
+        "approvedBy": row.approved_by,
+        "notifySecret": row.notify_secret_mask,
+    }

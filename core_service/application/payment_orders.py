@@ -1,0 +1,491 @@
+"""Create, query and close an order.
+
+Creating on a channel that signs locally (Alipay page pay) is one transaction. On a channel that must be called, the intent is
+committed first, the provider is called with no transaction open, and a second transaction records the answer; an answer
+that does not come leaves the order PENDING, and the same request again finishes the same order.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from core_service.application import (
+    access,
+    callbacks,
+    effects,
+    idempotency,
+    payment_results,
+    provider_calls,
+    routing,
+)
+from core_service.application.idempotency import Claim, Replay
+from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.application.routing import Plan
+from core_service.calls import Call
+from core_service.domain import money, payment_order
+from core_service.domain.ids import new_id
+from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
+from core_service.errors import CoreError, FieldViolation, invalid_request
+from core_service.failpoints import failpoint
+from core_service.providers.base import (
+    Checkout,
+    PaymentReport,
+    PaymentRequest,
+    PaymentState,
+    ProviderRefused,
+    ProviderUnknown,
+)
+from core_service.storage import payment_orders
+from core_service.storage.database import transact
+from core_service.storage.payment_orders import Event, OrderView, PaymentOrderRow, Transition
+
+CREATE, CLOSE = "payment_order.create", "payment_order.close"
+OTHER_REQUEST_SECONDS = 4.0
+"""How long a second request for the same new order waits for the first one's call to the provider."""
+LONGEST_PROVIDER_RETURN_URL = 256
+
+
+@dataclass(frozen=True)
+class CreateOrder:
+    """What a merchant asks for; texts are checked for form already, the amount is not."""
+
+    channel_code: str
+    external_order_id: str
+    amount: str
+    subject: str
+    description: str | None
+    return_url: str | None
+    callback_url: str | None
+    metadata: str | None
+
+
+@dataclass(frozen=True)
+class OrderResult:
+    """An order and whether this request made it."""
+
+    view: OrderView
+    created: bool
+
+
+Encode = Callable[[OrderResult], bytes]
+Answer = OrderResult | Replay
+
+
+def create(
+    call: Call, merchant: MerchantSnapshot, command: CreateOrder, *, public_base_url: str, encode: Encode, now: datetime
+) -> Answer:
+    """Creates an order, or finds the one with this external id.
+
+    Raises INVALID_AMOUNT, INVALID_REQUEST, UNSUPPORTED_CHANNEL, MERCHANT_…, CHANNEL_…, ACCOUNT_DISABLED, AMOUNT_TOO_…,
+    CALLBACK_URL_FORBIDDEN, ORDER_…_CONFLICT, IDEMPOTENCY_…, PROVIDER_….
+    """
+    amount_fen = money.parse_amount(command.amount)
+    provider = provider_calls.provider_for(command.channel_code)
+    routing.check_urls(command.return_url, command.callback_url)
+    creation = _Creation(call, merchant, command, amount_fen, public_base_url, encode, now)
+    if provider.creates_locally:
+        return creation.in_one_transaction()
+    return creation.around_the_call()
+
+
+@dataclass
+class _Creation:
+    """One request to create an order."""
+
+    call: Call
+    merchant: MerchantSnapshot
+    command: CreateOrder
+    amount_fen: int
+    public_base_url: str
+    encode: Encode
+    now: datetime
+
+    def __post_init__(self) -> None:
+        self.order_id = new_id("po")
+        self.provider = provider_calls.provider_for(self.command.channel_code)
+        self.event = Event(self.call.actor, "create", self.call.request_id)
+        self.claim: Claim | None = None
+
+    def in_one_transaction(self) -> Answer:
+        """Nonce, key, order, event and stored answer: all or, but for the nonce, nothing."""
+        plan = routing.plan_or_refusal(self.merchant, self.provider, self.amount_fen)
+        checkout = self._sign(plan) if isinstance(plan, Plan) else None
+        failpoint("c1")
+
+        def work() -> Answer:
+            claim = self._begin()
+            if isinstance(claim, Replay):
+                return claim
+            return effects.under_claim(claim, lambda: self._made_or_found(plan, checkout))
+
+        answer = self._run(work)
+        failpoint("c5")
+        return answer
+
+    def around_the_call(self) -> Answer:
+        """Intent; call; record. A retry, or whoever takes the key over, continues where this one stopped."""
+        plan = routing.plan_or_refusal(self.merchant, self.provider, self.amount_fen)
+        failpoint("c1")
+
+        def intend() -> Answer:
+            claim = self._begin()
+            if isinstance(claim, Replay):
+                return claim
+            return effects.under_claim(claim, lambda: self._made_or_found(plan, None))
+
+        answer = self._run(intend)
+        failpoint("c2")
+        if isinstance(answer, Replay) or not _needs_checkout(answer.view.order):
+            return answer
+        order = answer.view.order
+        if not answer.created:
+            order = self._await_other_request(order)
+        try:
+            if not answer.created and _needs_checkout(order):
+                order = self._learn_truth(order)
+            if _needs_checkout(order):
+                self._make_payable(order)
+        except CoreError as failure:
+            self._give_up(failure)
+            raise
+        return self._record_answer(order, created=answer.created)
+
+    def _run(self, work: Callable[[], Answer]) -> Answer:
+        def run() -> Answer:
+            return effects.run_with_nonce(
+                self.call,
+                work,
+                stands=lambda: payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None,
+            )
+
+        return effects.or_stored_answer(self.call, run)
+
+    def _begin(self) -> Claim | Replay | None:
+        command = self.command
+        fields = {
+            "channel": self.provider.channel_code,
+            "externalOrderId": command.external_order_id,
+            "amount": self.amount_fen,
+            "subject": command.subject,
+            "description": command.description or None,
+            "returnUrl": command.return_url,
+            "callbackUrl": command.callback_url,
+            "metadata": canonical_json(command.metadata),
+        }
+        claim = idempotency.begin(
+            self.call, self.merchant.facts.id, CREATE, idempotency.fingerprint(fields), now=self.now
+        )
+        self.claim = claim if isinstance(claim, Claim) else None
+        return claim
+
+    def _made_or_found(self, plan: Plan | CoreError, checkout: Checkout | None) -> OrderResult:
+        """Inserts the order or finds the merchant's own; stores the answer unless the provider must be called first."""
+        if isinstance(plan, CoreError):
+            # A merchant whose limits changed since may still ask for the order that it has.
+            return self._found(refusal=plan)
+        order = payment_orders.insert(self._values(plan, checkout), self.event)
+        if order is None:
+            return self._found(refusal=None)
+        result = OrderResult(OrderView(order, None), created=True)
+        if checkout is not None:
+            idempotency.finish(self.claim, self.encode(result), order.id)
+        return result
+
+    def _found(self, *, refusal: CoreError | None) -> OrderResult:
+        view = payment_orders.find_by_external_id(self.merchant.facts.id, self.command.external_order_id)
+        if view is None:
+            assert refusal is not None
+            raise refusal
+        if view.order.channel_code != self.provider.channel_code:
+            raise CoreError("ORDER_CHANNEL_CONFLICT")
+        if view.order.amount_fen != self.amount_fen:
+            raise CoreError("ORDER_AMOUNT_CONFLICT")
+        result = OrderResult(view, created=False)
+        if not _needs_checkout(view.order):
+            idempotency.finish(self.claim, self.encode(result), view.order.id)
+        return result
+
+    def _values(self, plan: Plan, checkout: Checkout | None) -> dict[str, Any]:
+        return {
+            "merchant_id": self.merchant.facts.id,
+            "id": self.order_id,
+            "external_order_id": self.command.external_order_id,
+            "channel_code": self.provider.channel_code,
+            "account_id": plan.account.id,
+            "amount_fen": self.amount_fen,
+            "currency": "CNY",
+            "fee_rate": plan.fee_rate,
+            "fee_fen": money.fee_fen(self.amount_fen, plan.fee_rate),
+            "subject": self.command.subject,
+            "description": self.command.description or None,
+            "return_url": self.command.return_url,
+            "callback_url": self.command.callback_url,
+            "metadata": self.command.metadata,
+            "payment_mode": self.provider.payment_mode,
+            "checkout_url": checkout and checkout.checkout_url,
+            "provider_payload": checkout and payload_text(checkout),
+            "expire_at": self._expire_at(),
+            "created_at": self.now,
+            "ask_at": self.now + timedelta(seconds=payment_order.ASK_AFTER_SECONDS[0]),
+        }
+
+    def _expire_at(self) -> datetime:
+        return routing.expire_at(self.now)
+
+    def _sign(self, plan: Plan) -> Checkout:
+        request = PaymentRequest(
+            order_id=self.order_id,
+            amount_fen=self.amount_fen,
+            subject=self.command.subject,
+            description=self.command.description,
+            expire_at=self._expire_at(),
+            return_url=self._return_url(self.order_id, self.command.return_url),
+        )
+        return self.provider.create_payment(
+            plan.account.provider_account, request, now=self.now, timeout_seconds=provider_calls.LEAST_CALL_SECONDS
+        )
+
+    def _return_url(self, order_id: str, wanted: str | None) -> str:
+        """The merchant's address, or the hosted result page, which knows the way to addresses too long for a provider."""
+        if wanted is not None and len(wanted) <= LONGEST_PROVIDER_RETURN_URL:
+            return wanted
+        return f"{self.public_base_url}/pay/{order_id}/return"
+
+    def _await_other_request(self, order: PaymentOrderRow) -> PaymentOrderRow:
+        """Another request may be calling the provider for this very order: let it finish."""
+        patience = OTHER_REQUEST_SECONDS - (self.now - order.created_at).total_seconds()
+        end = time.monotonic() + patience
+        while _needs_checkout(order) and time.monotonic() < end and self.call.seconds_left() > 2:
+            time.sleep(0.1)
+            order = self._current(order).order
+        return order
+
+    def _learn_truth(self, order: PaymentOrderRow) -> PaymentOrderRow:
+        """Before creating again: the first call may have succeeded, and even have been paid."""
+        report = provider_calls.query(self.call, self.merchant, order, now=self.now)
+        event = Event(self.call.actor, "query", self.call.request_id)
+        return payment_results.apply_payment_report(self.merchant, order.id, report, event, now=self.now).order
+
+    def _make_payable(self, order: PaymentOrderRow) -> None:
+        request = PaymentRequest(
+            order_id=order.id,
+            amount_fen=order.amount_fen,
+            subject=order.subject,
+            description=order.description,
+            expire_at=order.expire_at,
+            return_url=self._return_url(order.id, order.return_url),
+        )
+        account = provider_calls.account_of(self.merchant, order)
+        seconds = provider_calls.seconds_for_provider(self.call)
+        failpoint("c3")
+        try:
+            checkout = self.provider.create_payment(account, request, now=self.now, timeout_seconds=seconds)
+        except ProviderRefused as refusal:
+            self._fail(order, refusal)
+            raise provider_calls.refused(refusal) from refusal
+        except ProviderUnknown as unknown:
+            raise CoreError(unknown.reason) from unknown
+        failpoint("c4")
+        transact(
+            lambda: payment_orders.set_checkout(
+                order,
+                payment_mode=checkout.payment_mode,
+                checkout_url=checkout.checkout_url,
+                provider_payload=payload_text(checkout),
+                now=self.now,
+            )
+        )
+
+    def _fail(self, order: PaymentOrderRow, refusal: ProviderRefused) -> None:
+        """A definite no: the order has failed, once. A notification may still have been faster."""
+
+        def work() -> None:
+            locked = payment_orders.lock(order.merchant_id, order.id)
+            if locked is None or locked.status not in OPEN_STATUSES:
+                return
+            failed = payment_orders.transition(
+                locked,
+                Transition(
+                    status=OrderStatus.FAILED,
+                    provider_status=refusal.code,
+                    failure_code=refusal.code,
+                    failure_message=refusal.message,
+                    ask_at=self.now + payment_results.ASK_ONCE_MORE_AFTER_CLOSING,
+                    now=self.now,
+                ),
+            )
+            assert failed is not None
+            payment_orders.add_event(failed, self.event, before=locked.status, after=failed.status, now=self.now)
+            callbacks.enqueue_order_update(failed, self.merchant, now=self.now)
+
+        transact(work)
+
+    def _give_up(self, failure: CoreError) -> None:
+        claim = self.claim
+        if claim is not None:
+            transact(lambda: idempotency.refuse(claim, failure))
+
+    def _record_answer(self, order: PaymentOrderRow, *, created: bool) -> Answer:
+        def record() -> OrderResult:
+            result = OrderResult(self._current(order), created=created)
+            idempotency.finish(self.claim, self.encode(result), order.id)
+            return result
+
+        answer = effects.or_stored_answer(self.call, lambda: transact(record))
+        failpoint("c5")
+        return answer
+
+    def _current(self, order: PaymentOrderRow) -> OrderView:
+        view = payment_orders.find_view(order.merchant_id, order.id)
+        assert view is not None
+        return view
+
+
+def query(call: Call, merchant: MerchantSnapshot, names: "References", *, sync: bool, now: datetime) -> OrderView:
+    """An order; with `sync` the provider is asked first unless the order is paid. Raises ORDER_NOT_FOUND, PROVIDER_…."""
+    access.spend_nonce(call)
+    access.nonce_spent(call)
+    view = find(merchant, names)
+    if not sync or view.order.status == OrderStatus.SUCCEEDED:
+        return view
+    report = provider_calls.query(call, merchant, view.order, now=now)
+    failpoint("q1")
+    event = Event(call.actor, "query", call.request_id)
+    payment_results.apply_payment_report(merchant, view.order.id, report, event, now=now)
+    failpoint("q2")
+    current = payment_orders.find_view(merchant.facts.id, view.order.id)
+    assert current is not None
+    return current
+
+
+def close(call: Call, merchant: MerchantSnapshot, names: "References", *, encode: Encode, now: datetime) -> Answer:
+    """Closes an unpaid order upstream and here; one that has ended unpaid is answered as it is.
+
+    Raises ORDER_NOT_FOUND, ORDER_ALREADY_PAID, CHANNEL_CLOSE_UNSUPPORTED, IDEMPOTENCY_…, PROVIDER_….
+    """
+    claims: list[Claim] = []
+
+    def begin() -> Answer | OrderView:
+        found = payment_orders.find_for_merchant(merchant.facts.id, names.first)
+        fields = {"order": found.order.id if found else names.first}
+        claim = idempotency.begin(call, merchant.facts.id, CLOSE, idempotency.fingerprint(fields), now=now)
+        if isinstance(claim, Replay):
+            return claim
+        claims.extend([claim] if claim else [])
+        return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
+
+    failpoint("x1")
+    started = effects.run_with_nonce(call, begin, stands=lambda: False)
+    if not isinstance(started, OrderView):
+        return started
+    claim = claims[0] if claims else None
+
+    def work() -> Answer:
+        order = _close_upstream(call, merchant, started.order, now=now)
+        failpoint("x4")
+
+        def record() -> OrderResult:
+            view = payment_orders.find_view(order.merchant_id, order.id)
+            assert view is not None
+            if view.order.status == OrderStatus.SUCCEEDED:
+                raise CoreError("ORDER_ALREADY_PAID")
+            result = OrderResult(view, created=False)
+            idempotency.finish(claim, encode(result), order.id)
+            return result
+
+        return transact(record)
+
+    try:
+        return effects.or_stored_answer(call, work)
+    except CoreError as refusal:
+        if claim is not None:
+            transact(lambda: idempotency.refuse(claim, refusal))
+        raise
+
+
+def _closable(merchant: MerchantSnapshot, names: "References", claim: Claim | None, encode: Encode) -> OrderView | OrderResult:
+    """The order if the provider must be told, else the answer."""
+    view = find(merchant, names)
+    if view.order.status == OrderStatus.SUCCEEDED:
+        raise CoreError("ORDER_ALREADY_PAID")
+    if view.order.status not in OPEN_STATUSES:
+        result = OrderResult(view, created=False)
+        idempotency.finish(claim, encode(result), view.order.id)
+        return result
+    if not provider_calls.provider_for(view.order.channel_code).can_close:
+        raise CoreError("CHANNEL_CLOSE_UNSUPPORTED")
+    return view
+
+
+def _close_upstream(call: Call, merchant: MerchantSnapshot, order: PaymentOrderRow, *, now: datetime) -> PaymentOrderRow:
+    """Closes at the provider and applies what that proves. Raises PROVIDER_…."""
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    failpoint("x2")
+    state = provider_calls.ask(
+        call, lambda seconds: provider.close_payment(account, order.id, now=now, timeout_seconds=seconds)
+    )
+    failpoint("x3")
+    event = Event(call.actor, "close", call.request_id)
+    if state in (PaymentState.PAID, PaymentState.FAILED):
+        # It may just have been paid: only a query says so.
+        report = provider_calls.query(call, merchant, order, now=now)
+    else:
+        # Closed there, or never begun there: see docs/decisions/0010.
+        report = PaymentReport(order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST")
+    applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
+    if applied.order.status in OPEN_STATUSES:
+        raise CoreError("PROVIDER_UNAVAILABLE")
+    return applied.order
+
+
+@dataclass(frozen=True)
+class References:
+    """The names that a request gives for one order; the first finds it, every other must fit it."""
+
+    first: str
+    others: Mapping[str, str]
+    """JSON field → name."""
+
+    @classmethod
+    def of(cls, **names: str) -> "References":
+        """By JSON field, in their order; raises INVALID_REQUEST when all are empty."""
+        given = {field: name for field, name in names.items() if name}
+        if not given:
+            raise invalid_request(FieldViolation(next(iter(names)), "is required"))
+        field, first = next(iter(given.items()))
+        return cls(first, {other: name for other, name in given.items() if other != field})
+
+
+def find(merchant: MerchantSnapshot, names: References) -> OrderView:
+    """Raises ORDER_NOT_FOUND, and INVALID_REQUEST when the names are those of different orders."""
+    view = payment_orders.find_for_merchant(merchant.facts.id, names.first)
+    if view is None:
+        raise CoreError("ORDER_NOT_FOUND")
+    strangers = [
+        FieldViolation(field, "must name the same order")
+        for field, name in names.others.items()
+        if name not in (view.order.id, view.order.external_order_id)
+    ]
+    if strangers:
+        raise invalid_request(*strangers)
+    return view
+
+
+def payload_text(checkout: Checkout) -> str:
+    """providerPayload as JSON text."""
+    return json.dumps(dict(checkout.payload), ensure_ascii=False)
+
+
+def canonical_json(text: str | None) -> Any:
+    """Metadata as a value, so that white space and key order do not make another request; numbers keep their text."""
+    if text is None:
+        return None
+    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+
+
+def _needs_checkout(order: PaymentOrderRow) -> bool:
+    return order.status in OPEN_STATUSES and order.checkout_url is None

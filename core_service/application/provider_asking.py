@@ -1,0 +1,181 @@
+"""Asks providers about open orders and refunds, so that nothing depends on a notification that may never come.
+
+A claim moves the appointment forward by a lease; the result makes the next one. An order past its expiry is ended here:
+asked, closed upstream, asked again, then CANCELLED; while the close is not confirmed it stays open.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from core_service.application import merchant_cache, payment_results, provider_calls, refunds as refund_cases
+from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.domain import payment_order, refund as refund_rules
+from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
+from core_service.failpoints import failpoint
+from core_service.providers.base import (
+    PaymentReport,
+    PaymentState,
+    ProviderRefused,
+    ProviderUnknown,
+    RefundState,
+)
+from core_service.storage import payment_orders, refunds
+from core_service.storage.database import transact
+from core_service.storage.payment_orders import Event, PaymentOrderRow
+from core_service.storage.refunds import RefundRow
+
+LEASE_SECONDS = 60.0
+"""Longer than the provider calls of one order: two questions and a close."""
+AFTER_FAILURE_SECONDS = 30
+_log = structlog.get_logger("core_service.asking")
+
+
+def ask_due_orders(limit: int) -> int:
+    """Asks about orders whose time has come; how many there were."""
+    due = transact(lambda: payment_orders.claim_due(limit, lease_seconds=LEASE_SECONDS))
+    for order in due:
+        _guarded(lambda order=order: _ask_order(order), order.id)
+    return len(due)
+
+
+def ask_due_refunds(limit: int) -> int:
+    """Asks about refunds whose time has come; how many there were."""
+    due = transact(lambda: refunds.claim_due(limit, lease_seconds=LEASE_SECONDS))
+    for refund in due:
+        _guarded(lambda refund=refund: _ask_refund(refund), refund.id)
+    return len(due)
+
+
+def _guarded(work: Callable[[], None], subject: str) -> None:
+    """One order's trouble must not keep the others waiting; its lease runs out and it is asked again."""
+    try:
+        work()
+    except Exception:
+        _log.exception("asking_failed", subject=subject)
+
+
+def _ask_order(order: PaymentOrderRow) -> None:
+    merchant = merchant_cache.by_id(order.merchant_id)
+    event = Event("worker:asking", "query", _request_id())
+    now = datetime.now(UTC)
+    failpoint("e1")
+    try:
+        report = _query(merchant, order, now)
+    except (ProviderUnknown, ProviderRefused) as unknown:
+        _log.info("order_unknown", order_id=order.id, why=str(unknown))
+        payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+        return
+    failpoint("e2")
+    applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
+    if applied.order.status in OPEN_STATUSES and _is_over(order, now):
+        _expire(merchant, applied.order, report, now)
+        return
+    if applied.order.status == OrderStatus.CANCELLED and report.state is PaymentState.UNPAID:
+        _watch_closed(merchant, order, report, now)
+        return
+    payment_orders.set_next_ask(order, _next_ask(applied.order, now))
+
+
+def _is_over(order: PaymentOrderRow, now: datetime) -> bool:
+    return now >= order.expire_at + timedelta(seconds=payment_order.EXPIRY_GRACE_SECONDS)
+
+
+def _next_ask(order: PaymentOrderRow, now: datetime) -> datetime | None:
+    """None for an order that has ended: it has been asked about once more."""
+    if order.status not in OPEN_STATUSES:
+        return None
+    return payment_order.next_ask(created_at=order.created_at, expire_at=order.expire_at, now=now)
+
+
+def _expire(merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime) -> None:
+    """Closes upstream and asks again; the second answer decides."""
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    event = Event("worker:asking", "expiry", _request_id())
+    seconds = provider_calls.LONGEST_CALL_SECONDS
+    try:
+        closed = provider.close_payment(account, order.id, now=now, timeout_seconds=seconds)
+        failpoint("e3")
+        report = _query(merchant, order, now)
+    except (ProviderUnknown, ProviderRefused) as unknown:
+        _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
+        payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+        return
+    if report.state is PaymentState.UNPAID and closed in (PaymentState.CLOSED, PaymentState.UNPAID):
+        # Closed there, or never begun there and past the time until which it could begin.
+        report = PaymentReport(order.id, PaymentState.CLOSED, report.provider_status)
+    applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
+    failpoint("e4")
+    if applied.order.status in OPEN_STATUSES:
+        payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+
+
+def _watch_closed(merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime) -> None:
+    """An order that was closed here before the payer opened the provider's cashier: the link works until it expires.
+
+    Should a payment have been begun there since, it is closed there too.
+    """
+    if report.provider_status != "NOT_EXIST":
+        provider = provider_calls.provider_for(order.channel_code)
+        account = provider_calls.account_of(merchant, order)
+        try:
+            provider.close_payment(
+                account, order.id, now=now, timeout_seconds=provider_calls.LONGEST_CALL_SECONDS
+            )
+        except (ProviderUnknown, ProviderRefused) as unknown:
+            _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
+    next_ask = None
+    if not _is_over(order, now):
+        next_ask = payment_order.next_ask(created_at=order.created_at, expire_at=order.expire_at, now=now)
+    payment_orders.set_next_ask(order, next_ask)
+
+
+def _query(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> PaymentReport:
+    return provider_calls.provider_for(order.channel_code).query_payment(
+        provider_calls.account_of(merchant, order),
+        order.id,
+        amount_fen=order.amount_fen,
+        now=now,
+        timeout_seconds=provider_calls.LONGEST_CALL_SECONDS,
+    )
+
+
+def _ask_refund(refund: RefundRow) -> None:
+    merchant = merchant_cache.by_id(refund.merchant_id)
+    view = payment_orders.find_view(refund.merchant_id, refund.order_id)
+    assert view is not None
+    order = view.order
+    provider = provider_calls.provider_for(order.channel_code)
+    event = Event("worker:asking", "query", _request_id())
+    now = datetime.now(UTC)
+    try:
+        report = provider.query_refund(
+            provider_calls.account_of(merchant, order),
+            refund_cases.request_of(refund, order),
+            now=now,
+            timeout_seconds=provider_calls.LONGEST_CALL_SECONDS,
+        )
+        if report.state is RefundState.NOT_FOUND:
+            # It never arrived, or the provider cannot tell: the same number cannot be refunded twice.
+            report = refund_cases.send_again(provider, merchant, refund, order, now=now)
+    except (ProviderUnknown, ProviderRefused) as unknown:
+        _log.info("refund_unknown", refund_id=refund.id, why=str(unknown))
+        report = refund_cases.unknown_report(refund)
+    applied = refund_cases.apply_refund_report(merchant, refund, report, event, now=now)
+    if applied.refund.status not in refund_rules.OPEN_STATUSES:
+        return
+    if now - refund.created_at > refund_rules.STUCK_AFTER:
+        transact(
+            lambda: payment_orders.add_anomaly(
+                order, "REFUND_STUCK", refund.id, detail=report.provider_status, refund_id=refund.id, now=now
+            )
+        )
+    refunds.set_next_ask(refund, refund_rules.next_ask(ask_count=refund.ask_count, now=now))
+
+
+def _request_id() -> str:
+    """Workers make their own, so that an event can be found in the logs."""
+    return f"ask-{secrets.token_hex(8)}"

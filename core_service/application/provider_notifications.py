@@ -1,0 +1,172 @@
+"""A provider's notification: found by account and token, verified, applied in one transaction, then acknowledged.
+
+Whatever came to a known account is kept. A wrong token, a disabled account, an unknown order and an order of another account get
+one and the same answer, which says nothing.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+
+from core_service.application import merchant_cache, payment_results
+from core_service.application import refunds as refund_cases
+from core_service.application.merchant_cache import Account, MerchantSnapshot
+from core_service.calls import Call
+from core_service.errors import CoreError, Family
+from core_service.failpoints import failpoint
+from core_service.providers import registry
+from core_service.providers.base import (
+    HttpAnswer,
+    Notification,
+    NotificationRejected,
+    NotificationRequest,
+    PaymentReport,
+    Provider,
+    RefundReport,
+    RefundState,
+)
+from core_service.storage import payment_orders, provider_notifications, refunds
+from core_service.storage.database import transact
+from core_service.storage.payment_orders import Event, PaymentOrderRow
+
+_NOT_FOUND = "CHANNEL_ACCOUNT_NOT_FOUND"
+_INVALID = "INVALID_NOTIFICATION"
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """A call to a provider callback address."""
+
+    provider_code: str
+    account_id: str
+    token: str
+    request: NotificationRequest
+
+    @property
+    def content(self) -> bytes:
+        """What the message is: the body, or the query string of a GET."""
+        return self.request.query if self.request.method == "GET" else self.request.body
+
+
+def handle(call: Call, inbound: Inbound, *, now: datetime) -> HttpAnswer:
+    """What to answer the provider; raises NOT_FOUND for a provider that we do not know."""
+    provider = registry.for_callback(inbound.provider_code)
+    if provider is None:
+        raise CoreError("NOT_FOUND")
+    try:
+        return _handle(call, provider, inbound, now)
+    except CoreError as failure:
+        status = {Family.NOT_FOUND: 404, Family.INVALID_ARGUMENT: 400, Family.UNAVAILABLE: 503}.get(failure.family, 500)
+        return provider.reject(status, failure.message, code=failure.reason)
+
+
+def _handle(call: Call, provider: Provider, inbound: Inbound, now: datetime) -> HttpAnswer:
+    merchant, account = _addressee(provider, inbound)
+    receipt = _Receipt(call, merchant, account, inbound, now)
+    try:
+        notification = provider.parse_notification(account.provider_account, inbound.request, now=now)
+    except NotificationRejected as rejected:
+        receipt.keep_rejected(rejected.reason)
+        raise CoreError(_INVALID) from rejected
+    failpoint("n1")
+    if notification.payment is not None:
+        receipt.take_payment(notification, notification.payment)
+    elif notification.refund is not None:
+        receipt.take_refund(notification, notification.refund)
+    else:
+        transact(lambda: receipt.keep("nothing_new", event_id=notification.event_id))
+    failpoint("n3")
+    return provider.acknowledge()
+
+
+def _addressee(provider: Provider, inbound: Inbound) -> tuple[MerchantSnapshot, Account]:
+    merchant = merchant_cache.by_account(inbound.account_id)
+    account = merchant.accounts.get(inbound.account_id) if merchant is not None else None
+    if merchant is None or account is None:
+        raise CoreError(_NOT_FOUND)
+    is_right = hmac.compare_digest(inbound.token.encode("utf-8", "replace"), account.callback_token.encode())
+    if not is_right or not account.enabled or account.channel_code != provider.channel_code:
+        raise CoreError(_NOT_FOUND)
+    return merchant, account
+
+
+@dataclass(frozen=True)
+class _Receipt:
+    """One notification to one account."""
+
+    call: Call
+    merchant: MerchantSnapshot
+    account: Account
+    inbound: Inbound
+    now: datetime
+
+    def keep(
+        self, outcome: str, *, order_id: str | None = None, refund_id: str | None = None, event_id: str | None = None
+    ) -> None:
+        provider_notifications.keep(
+            self.merchant.facts.id,
+            self.account.id,
+            self.inbound.content,
+            outcome=outcome,
+            order_id=order_id,
+            refund_id=refund_id,
+            event_id=event_id,
+            now=self.now,
+        )
+
+    def keep_rejected(self, reason: str, *, order_id: str | None = None) -> None:
+        transact(lambda: self.keep(reason, order_id=order_id))
+
+    def take_payment(self, notification: Notification, report: PaymentReport) -> None:
+        """Applies a payment and keeps the notice, in one transaction. Raises INVALID_NOTIFICATION."""
+        order = self._own_order(report.order_id)
+
+        def work() -> bool:
+            if notification.needs_query:
+                payment_orders.ask_soon(order.merchant_id, order.id, seconds=0)
+                self.keep("nothing_new", order_id=order.id, event_id=notification.event_id)
+                return True
+            applied = payment_results.apply_in_transaction(
+                self.merchant, order.id, report, self._event(), now=self.now
+            )
+            failpoint("n2")
+            outcome = "amount_mismatch" if applied.is_mismatch else "applied" if applied.is_news else "nothing_new"
+            self.keep(outcome, order_id=order.id, event_id=notification.event_id)
+            return not applied.is_mismatch
+
+        if not transact(work):
+            raise CoreError(_INVALID)
+
+    def take_refund(self, notification: Notification, report: RefundReport) -> None:
+        """The same for the result of a refund. A success that contradicts itself only hastens the question."""
+        refund = refunds.find_for_merchant(self.merchant.facts.id, report.refund_id)
+        if refund is None or refund.id != report.refund_id:
+            self.keep_rejected("refund_unknown")
+            raise CoreError(_NOT_FOUND)
+        order = self._own_order(refund.order_id)
+        if report.order_id not in (None, order.id) or report.amount_fen != refund.amount_fen:
+            self.keep_rejected("amount_mismatch", order_id=order.id)
+            raise CoreError(_INVALID)
+
+        def work() -> None:
+            if notification.needs_query or report.state is RefundState.NOT_FOUND:
+                refunds.ask_open_refunds_now(order.merchant_id, order.id)
+                self.keep("nothing_new", order_id=order.id, refund_id=refund.id, event_id=notification.event_id)
+                return
+            before = refund.status
+            applied = refund_cases.apply_in_transaction(self.merchant, refund, report, self._event(), now=self.now)
+            failpoint("n2")
+            outcome = "applied" if applied.refund.status != before else "nothing_new"
+            self.keep(outcome, order_id=order.id, refund_id=refund.id, event_id=notification.event_id)
+
+        transact(work)
+
+    def _own_order(self, order_id: str) -> PaymentOrderRow:
+        view = payment_orders.find_view(self.merchant.facts.id, order_id)
+        if view is None or view.order.account_id != self.account.id:
+            self.keep_rejected("order_unknown")
+            raise CoreError(_NOT_FOUND)
+        return view.order
+
+    def _event(self) -> Event:
+        return Event("provider", "notification", self.call.request_id)

@@ -1,0 +1,348 @@
+"""Create and query a refund, and the one way in which a report about a refund changes it.
+
+The amount is reserved and the refund with its final number committed before the provider is called. A definite no gives the
+reservation back; anything else that is not a yes keeps it, and workers go on asking with the same number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from core_service.application import access, callbacks, effects, idempotency, provider_calls
+from core_service.application.idempotency import Claim, Replay
+from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.application.payment_orders import References, canonical_json, find
+from core_service.calls import Call
+from core_service.domain import ledger, money, refund as rules
+from core_service.domain.ids import new_id
+from core_service.domain.payment_order import OrderStatus
+from core_service.domain.refund import OPEN_STATUSES, OrderMoney, RefundEvent, RefundStatus
+from core_service.errors import CoreError, FieldViolation, invalid_request
+from core_service.failpoints import failpoint
+from core_service.providers.base import (
+    Provider,
+    ProviderRefused,
+    ProviderUnknown,
+    RefundReport,
+    RefundRequest,
+    RefundState,
+)
+from core_service.storage import finance, payment_orders, refunds
+from core_service.storage.database import transact
+from core_service.storage.payment_orders import Event, PaymentOrderRow
+from core_service.storage.refunds import RefundRow, RefundTransition
+
+CREATE = "refund.create"
+
+_EVENTS = {
+    RefundState.SUCCEEDED: RefundEvent.SUCCEEDED,
+    RefundState.FAILED: RefundEvent.FAILED,
+    RefundState.PROCESSING: RefundEvent.UNKNOWN,
+    RefundState.NOT_FOUND: RefundEvent.UNKNOWN,
+    RefundState.ABNORMAL: RefundEvent.UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class CreateRefund:
+    """What a merchant asks for; texts are checked for form already, the amount is not."""
+
+    names: References
+    external_refund_id: str
+    amount: str
+    reason: str | None
+    metadata: str | None
+
+
+@dataclass(frozen=True)
+class RefundResult:
+    """A refund with its order, and whether this request made it."""
+
+    refund: RefundRow
+    order: PaymentOrderRow
+    created: bool
+
+
+Encode = Callable[[RefundResult], bytes]
+Answer = RefundResult | Replay
+
+
+def create(call: Call, merchant: MerchantSnapshot, command: CreateRefund, *, encode: Encode, now: datetime) -> Answer:
+    """Refunds a paid order, or finds the refund with this external id.
+
+    Raises INVALID_AMOUNT, ORDER_NOT_FOUND, ORDER_NOT_REFUNDABLE, REFUND_…, CHANNEL_REFUND_UNSUPPORTED, IDEMPOTENCY_…,
+    PROVIDER_….
+    """
+    amount_fen = money.parse_amount(command.amount)
+    refund_id = new_id("rf")
+    claims: list[Claim] = []
+
+    def reserve() -> Answer:
+        claim = _begin(call, merchant, command, amount_fen, now)
+        if isinstance(claim, Replay):
+            return claim
+        claims.extend([claim] if claim else [])
+        return effects.under_claim(
+            claim, lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now)
+        )
+
+    answer = effects.run_with_nonce(
+        call, reserve, stands=lambda: refunds.find_for_merchant(merchant.facts.id, refund_id) is not None
+    )
+    failpoint("r1")
+    if isinstance(answer, Replay):
+        return answer
+    claim = claims[0] if claims else None
+    try:
+        if answer.created:
+            answer = _send(call, merchant, answer.refund, answer.order, now)
+        final = answer
+        done = effects.or_stored_answer(call, lambda: transact(lambda: _stored(claim, final, encode)))
+    except CoreError as failure:
+        if claim is not None:
+            transact(lambda: idempotency.refuse(claim, failure))
+        raise
+    failpoint("r4")
+    return done
+
+
+def _stored(claim: Claim | None, result: RefundResult, encode: Encode) -> RefundResult:
+    idempotency.finish(claim, encode(result), result.refund.id)
+    return result
+
+
+def query(
+    call: Call, merchant: MerchantSnapshot, names: References, *, sync: bool, now: datetime
+) -> RefundResult:
+    """A refund; with `sync` the provider is asked first while it is open. Raises REFUND_NOT_FOUND, PROVIDER_…."""
+    access.spend_nonce(call)
+    access.nonce_spent(call)
+    refund = refunds.find_for_merchant(merchant.facts.id, names.first)
+    if refund is None:
+        raise CoreError("REFUND_NOT_FOUND")
+    _fit(refund, names)
+    order = _order_of(refund)
+    if not sync or refund.status not in OPEN_STATUSES:
+        return RefundResult(refund, order, created=False)
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    report = provider_calls.ask(
+        call,
+        lambda seconds: provider.query_refund(account, request_of(refund, order), now=now, timeout_seconds=seconds),
+    )
+    return apply_refund_report(merchant, refund, report, Event(call.actor, "query", call.request_id), now=now)
+
+
+def _fit(refund: RefundRow, names: References) -> None:
+    strangers = [
+        FieldViolation(field, "must name the same refund")
+        for field, name in names.others.items()
+        if name not in (refund.id, refund.external_refund_id)
+    ]
+    if strangers:
+        raise invalid_request(*strangers)
+
+
+def _begin(
+    call: Call, merchant: MerchantSnapshot, command: CreateRefund, amount_fen: int, now: datetime
+) -> Claim | Replay | None:
+    if idempotency.key_of(call) is None:
+        return None
+    found = payment_orders.find_for_merchant(merchant.facts.id, command.names.first)
+    fields: dict[str, Any] = {
+        "order": found.order.id if found else command.names.first,
+        "externalRefundId": command.external_refund_id,
+        "amount": amount_fen,
+        "reason": command.reason or None,
+        "metadata": canonical_json(command.metadata),
+    }
+    return idempotency.begin(call, merchant.facts.id, CREATE, idempotency.fingerprint(fields), now=now)
+
+
+def _reserved_or_found(
+    call: Call,
+    merchant: MerchantSnapshot,
+    command: CreateRefund,
+    amount_fen: int,
+    refund_id: str,
+    now: datetime,
+) -> RefundResult:
+    """Under the order's lock: the merchant's own refund of that number, or a new one with its amount reserved."""
+    view = find(merchant, command.names)
+    order = payment_orders.lock(merchant.facts.id, view.order.id)
+    assert order is not None
+    known = refunds.find_by_external_id(merchant.facts.id, command.external_refund_id)
+    if known is not None:
+        _ensure_same(known, order, amount_fen, command.reason or None)
+        return RefundResult(known, order, created=False)
+    if order.status != OrderStatus.SUCCEEDED:
+        raise CoreError("ORDER_NOT_REFUNDABLE")
+    if not provider_calls.provider_for(order.channel_code).can_refund:
+        raise CoreError("CHANNEL_REFUND_UNSUPPORTED")
+    fees = refunds.fees_of_order(order.merchant_id, order.id)
+    reserved = payment_orders.reserve(order, amount_fen, now=now)
+    if reserved is None:
+        raise CoreError("REFUND_AMOUNT_EXCEEDED")
+    before = OrderMoney(order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees)
+    refund = refunds.insert(
+        {
+            "merchant_id": order.merchant_id,
+            "id": refund_id,
+            "order_id": order.id,
+            "external_refund_id": command.external_refund_id,
+            "amount_fen": amount_fen,
+            "fee_fen": rules.fee_share(before, amount_fen),
+            "reason": command.reason or None,
+            "metadata": command.metadata,
+            "now": now,
+            "ask_at": now + timedelta(seconds=rules.FIRST_ASK_SECONDS),
+        }
+    )
+    event = Event(call.actor, "refund", call.request_id)
+    payment_orders.add_event(reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id)
+    return RefundResult(refund, reserved, created=True)
+
+
+def _ensure_same(known: RefundRow, order: PaymentOrderRow, amount_fen: int, reason: str | None) -> None:
+    if known.order_id != order.id:
+        raise CoreError("REFUND_REFERENCE_CONFLICT")
+    if known.amount_fen != amount_fen:
+        raise CoreError("REFUND_AMOUNT_CONFLICT")
+    if known.reason != reason:
+        raise CoreError("REFUND_REASON_CONFLICT")
+
+
+def _send(
+    call: Call, merchant: MerchantSnapshot, refund: RefundRow, order: PaymentOrderRow, now: datetime
+) -> RefundResult:
+    """Calls the provider for a new refund and applies what it says. Raises PROVIDER_…; the refund has its state by then."""
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    event = Event(call.actor, "refund", call.request_id)
+    seconds = provider_calls.seconds_for_provider(call)
+    failpoint("r2")
+    try:
+        report = provider.create_refund(account, request_of(refund, order), now=now, timeout_seconds=seconds)
+    except ProviderRefused as refusal:
+        apply_refund_report(merchant, refund, refused_report(refund, refusal), event, now=now)
+        raise provider_calls.refused(refusal) from refusal
+    except ProviderUnknown as unknown:
+        apply_refund_report(merchant, refund, unknown_report(refund), event, now=now)
+        raise CoreError(unknown.reason) from unknown
+    failpoint("r3")
+    applied = apply_refund_report(merchant, refund, report, event, now=now)
+    return RefundResult(applied.refund, applied.order, created=True)
+
+
+def send_again(
+    provider: Provider, merchant: MerchantSnapshot, refund: RefundRow, order: PaymentOrderRow, *, now: datetime
+) -> RefundReport:
+    """Repeats a refund with its own number; the provider knows it as the same one. Raises ProviderUnknown."""
+    account = provider_calls.account_of(merchant, order)
+    try:
+        return provider.create_refund(
+            account, request_of(refund, order), now=now, timeout_seconds=provider_calls.LONGEST_CALL_SECONDS
+        )
+    except ProviderRefused as refusal:
+        return refused_report(refund, refusal)
+
+
+def apply_refund_report(
+    merchant: MerchantSnapshot, refund: RefundRow, report: RefundReport, event: Event, *, now: datetime
+) -> RefundResult:
+    """In a transaction of its own: order and refund locked, status, event, money, journal, delivery."""
+    return transact(lambda: apply_in_transaction(merchant, refund, report, event, now=now))
+
+
+def apply_in_transaction(
+    merchant: MerchantSnapshot, refund: RefundRow, report: RefundReport, event: Event, *, now: datetime
+) -> RefundResult:
+    """The same inside a transaction that is open already. Repeatable: a second time it finds nothing new."""
+    order = payment_orders.lock(refund.merchant_id, refund.order_id)
+    locked = refunds.lock(refund.merchant_id, refund.id)
+    assert order is not None
+    assert locked is not None
+    status = rules.TRANSITIONS[RefundStatus(locked.status), _EVENTS[report.state]]
+    if report.state is RefundState.ABNORMAL and status in OPEN_STATUSES:
+        payment_orders.add_anomaly(
+            order, "REFUND_STUCK", locked.id, detail=report.provider_status, refund_id=locked.id, now=now
+        )
+    is_open = status in OPEN_STATUSES
+    if status == locked.status and not (is_open and report.provider_status != locked.provider_status):
+        return RefundResult(locked, order, created=False)
+    changed = refunds.transition(
+        locked,
+        RefundTransition(
+            status=status,
+            provider_status=report.provider_status,
+            provider_refund_id=report.provider_refund_id,
+            refunded_at=(report.refunded_at or now) if status is RefundStatus.SUCCEEDED else None,
+            failure_code=report.failure_code,
+            failure_message=report.failure_message,
+            ask_at=locked.ask_at if is_open else None,
+            now=now,
+        ),
+    )
+    assert changed is not None  # the row is locked
+    if status == locked.status:
+        return RefundResult(changed, order, created=False)
+    payment_orders.add_event(order, event, before=locked.status, after=status, now=now, refund_id=locked.id)
+    settled = _settle(order, changed, now)
+    callbacks.enqueue_refund_update(changed, settled, merchant, now=now)
+    return RefundResult(changed, settled, created=False)
+
+
+def _settle(order: PaymentOrderRow, refund: RefundRow, now: datetime) -> PaymentOrderRow:
+    """Moves the order's sums with a refund that has ended."""
+    if refund.status == RefundStatus.SUCCEEDED:
+        finance.post(
+            order.merchant_id,
+            kind="REFUND",
+            source=f"refund:{refund.id}",
+            order_id=order.id,
+            refund_id=refund.id,
+            lines=ledger.refund_lines(refund.amount_fen, refund.fee_fen),
+            now=now,
+        )
+        return payment_orders.add_refunded(order, refund.amount_fen, now=now) or order
+    if refund.status == RefundStatus.FAILED:
+        return payment_orders.release(order, refund.amount_fen, now=now) or order
+    return order
+
+
+def request_of(refund: RefundRow, order: PaymentOrderRow) -> RefundRequest:
+    """What the provider is told, the same for ever."""
+    return RefundRequest(
+        refund_id=refund.id,
+        order_id=order.id,
+        gateway_order_id=order.gateway_order_id,
+        amount_fen=refund.amount_fen,
+        order_amount_fen=order.amount_fen,
+        reason=refund.reason,
+    )
+
+
+def refused_report(refund: RefundRow, refusal: ProviderRefused) -> RefundReport:
+    """A definite no as a report."""
+    return RefundReport(
+        refund_id=refund.id,
+        order_id=refund.order_id,
+        state=RefundState.FAILED,
+        provider_status=refusal.code,
+        failure_code=refusal.code,
+        failure_message=refusal.message,
+    )
+
+
+def unknown_report(refund: RefundRow) -> RefundReport:
+    """No answer as a report: the refund is PROCESSING and its amount stays reserved."""
+    return RefundReport(
+        refund_id=refund.id, order_id=refund.order_id, state=RefundState.PROCESSING, provider_status="UNKNOWN"
+    )
+
+
+def _order_of(refund: RefundRow) -> PaymentOrderRow:
+    view = payment_orders.find_view(refund.merchant_id, refund.order_id)
+    assert view is not None
+    return view.order

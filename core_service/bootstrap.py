@@ -1,0 +1,141 @@
+"""Puts the parts of a core process together; the only place that does.
+
+`serve` runs the gRPC server, `work` the workers; both refuse to start on a database that does not
+fit, or with keys that do not open what is stored in it.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from core_service import logs
+from core_service.application import access, administration, merchant_cache, sessions, system_config
+from core_service.background import Repeating
+from core_service.rpc.access_servicer import AccessServicer
+from core_service.rpc.callers import Callers
+from core_service.rpc.config_servicer import ConfigServicer
+from core_service.rpc.interceptors import Interceptors
+from core_service.rpc.merchant_servicer import MerchantServicer
+from core_service.rpc.payment_servicer import PaymentServicer
+from core_service.rpc.refund_servicer import RefundServicer
+from core_service.rpc.server import THREADS, CoreServer, ServerTls
+from core_service.settings import GrpcTls, Settings
+from core_service.storage import database, migrator, sealed_samples
+from core_service.storage.database import connection_scope
+from core_service.storage.health import DatabaseProbe
+from core_service.storage.secret_box import SecretBox, SecretUnreadable
+
+SPARE_CONNECTIONS = 4
+"""Beside one for each thread that handles calls: refresher, key use, first operator."""
+KEY_USE_SECONDS = 5.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_log = structlog.get_logger("core_service")
+
+
+class StartRefused(Exception):
+    """This process must not run as things are; the message says what to do."""
+
+
+def serve(settings: Settings, database_url: str) -> None:
+    """Serve until SIGTERM or SIGINT, then let running calls end. Raises StartRefused, PortTaken."""
+    # Blocked before the first thread starts, so that only the wait below ever sees them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with running_core(settings, database_url) as server:
+        _log.info("serving", address=settings.grpc_bind)
+        received = signal.sigwait(STOP_SIGNALS)
+        _log.info("stopping", signal=signal.Signals(received).name)
+        server.stop()
+    _log.info("stopped")
+
+
+@contextmanager
+def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
+    """A started server with everything that it needs around it."""
+    prepare(settings, database_url, max_connections=THREADS + SPARE_CONNECTIONS)
+    with connection_scope():
+        administration.ensure_first_operator(settings.admin_bootstrap, now=datetime.now(UTC))
+    probe = DatabaseProbe(database_url)
+    key_use = Repeating("key-use", KEY_USE_SECONDS, _write_key_use)
+    server = CoreServer(
+        {
+            "novapay.payments.v1.PaymentService": PaymentServicer(),
+            "novapay.refunds.v1.RefundService": RefundServicer(),
+            "novapay.merchants.v1.MerchantService": MerchantServicer(),
+            "novapay.access.v1.AccessService": AccessServicer(),
+            "novapay.config.v1.ConfigService": ConfigServicer(),
+        },
+        Interceptors(Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up),
+        bind=settings.grpc_bind,
+        tls=_server_tls(settings.grpc_tls),
+        is_port_shared=settings.core_processes > 1,
+        with_reflection=not settings.is_production,
+        is_healthy=probe.is_up,
+    )
+    probe.start()
+    key_use.start()
+    system_config.start_refresher()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        key_use.stop()
+        system_config.stop_refresher()
+        probe.stop()
+        database.database.close_all()
+
+
+def prepare(settings: Settings, database_url: str, *, max_connections: int) -> None:
+    """What every process of the core needs: logs, database, keys, runtime settings.
+
+    Raises StartRefused.
+    """
+    logs.configure()
+    database.configure(database_url, max_connections=max_connections)
+    pending = migrator.pending(database_url)
+    if pending:
+        raise StartRefused(
+            f"the database lacks {', '.join(pending)}; run `novapay migrate` and start again"
+        )
+    box = SecretBox(settings.encryption_keys)
+    try:
+        system_config.configure(settings.system_config_defaults)
+    except ValueError as problem:
+        raise StartRefused(str(problem)) from None
+    with connection_scope():
+        _ensure_readable(box)
+        system_config.refresh_now()
+    merchant_cache.configure(box, settings.public_base_url)
+    sessions.configure(box)
+
+
+def _ensure_readable(box: SecretBox) -> None:
+    try:
+        for sealed, place in sealed_samples.samples():
+            box.open(sealed, place)
+    except SecretUnreadable as failure:
+        raise StartRefused(f"stored secrets cannot be opened: {failure}") from failure
+
+
+def _write_key_use() -> None:
+    with connection_scope():
+        access.flush_last_uses(datetime.now(UTC))
+
+
+def _server_tls(tls: GrpcTls | None) -> ServerTls | None:
+    if tls is None:
+        return None
+    return ServerTls(
+        certificate=tls.certificate.read_bytes(),
+        private_key=tls.key.read_bytes(),
+        client_ca=_bytes(tls.client_ca),
+    )
+
+
+def _bytes(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()

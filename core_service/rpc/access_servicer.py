@@ -1,0 +1,94 @@
+"""AccessService: operators and their sessions."""
+
+from datetime import UTC, datetime
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from core_service.application import administration, sessions
+from core_service.errors import CoreError
+from core_service.rpc.interceptors import call_of
+from core_service.storage.access import OperatorRow
+from novapay.access.v1 import access_service_pb2, access_service_pb2_grpc
+
+_ROLE_PREFIX = "OPERATOR_ROLE_"
+
+
+class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
+    """Messages to values and back."""
+
+    def SignIn(  # noqa: N802 (named by the proto file, like the others here)
+        self, request: access_service_pb2.SignInRequest, context: grpc.ServicerContext
+    ) -> access_service_pb2.SignInResponse:
+        """Sign an operator in."""
+        opened = sessions.sign_in(
+            call_of(context),
+            email=request.email,
+            password=request.password,
+            one_time=request.otp if request.HasField("otp") else None,
+            now=datetime.now(UTC),
+        )
+        return access_service_pb2.SignInResponse(
+            session_token=opened.token,
+            csrf_token=sessions.csrf_token(opened.token.encode()),
+            operator=_operator(opened.session.operator),
+            expires_at=_timestamp(opened.session.expires_at),
+        )
+
+    def SignOut(  # noqa: N802
+        self, request: access_service_pb2.SignOutRequest, context: grpc.ServicerContext
+    ) -> access_service_pb2.SignOutResponse:
+        """End the caller's session."""
+        call = call_of(context)
+        sessions.sign_out(call, _session_token(call.session_token))
+        return access_service_pb2.SignOutResponse()
+
+    def GetSession(  # noqa: N802
+        self, request: access_service_pb2.GetSessionRequest, context: grpc.ServicerContext
+    ) -> access_service_pb2.GetSessionResponse:
+        """Who the session belongs to."""
+        token = _session_token(call_of(context).session_token)
+        session = sessions.session_of(token, now=datetime.now(UTC))
+        return access_service_pb2.GetSessionResponse(
+            operator=_operator(session.operator),
+            csrf_token=sessions.csrf_token(token),
+            expires_at=_timestamp(session.expires_at),
+        )
+
+    def CreateOperator(  # noqa: N802
+        self, request: access_service_pb2.CreateOperatorRequest, context: grpc.ServicerContext
+    ) -> access_service_pb2.CreateOperatorResponse:
+        """Add an operator."""
+        role = access_service_pb2.OperatorRole.Name(request.role).removeprefix(_ROLE_PREFIX)
+        operator = administration.create_operator(
+            call_of(context),
+            email=request.email,
+            name=request.name,
+            role=role,
+            password=request.password,
+            now=datetime.now(UTC),
+        )
+        return access_service_pb2.CreateOperatorResponse(operator=_operator(operator))
+
+
+def _session_token(token: bytes | None) -> bytes:
+    """An internal service has no session that could be shown or ended."""
+    if token is None:
+        raise CoreError("ADMIN_UNAUTHENTICATED")
+    return token
+
+
+def _operator(row: OperatorRow) -> access_service_pb2.Operator:
+    return access_service_pb2.Operator(
+        id=row.id,
+        email=row.email,
+        name=row.name,
+        role=access_service_pb2.OperatorRole.Value(f"{_ROLE_PREFIX}{row.role}"),
+        created_at=_timestamp(row.created_at),
+    )
+
+
+def _timestamp(at: datetime) -> Timestamp:
+    message = Timestamp()
+    message.FromDatetime(at)
+    return message

@@ -1,0 +1,89 @@
+"""Idempotency keys: claimed by insert, taken over by token, finished once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from core_service.storage.database import execute, fetch_one
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a key is unique in, and the key."""
+
+    merchant_id: str
+    operation: str
+    key: str
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """What is known under a key; `outcome` and `response` are None while the first request runs."""
+
+    fingerprint: bytes
+    token: int
+    is_leased: bool
+    resource_id: str | None
+    outcome: str | None
+    response: bytes | None
+
+
+def claim(scope: Scope, fingerprint: bytes, *, lease_seconds: int, now: datetime) -> bool:
+    """Whether this request is the first with its key. Waits for an uncommitted first one."""
+    row = fetch_one(
+        "INSERT INTO idempotency_keys (merchant_id, operation, key, fingerprint, lease_until, created_at) "
+        "VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s), %s) "
+        "ON CONFLICT (merchant_id, operation, key) DO NOTHING RETURNING 1 AS claimed",
+        (scope.merchant_id, scope.operation, scope.key, fingerprint, lease_seconds, now),
+    )
+    return row is not None
+
+
+def find(scope: Scope) -> KeyRow | None:
+    """What is stored under a key."""
+    row = fetch_one(
+        "SELECT fingerprint, token, lease_until >= now() AS is_leased, resource_id, outcome, response "
+        "FROM idempotency_keys WHERE merchant_id = %s AND operation = %s AND key = %s",
+        (scope.merchant_id, scope.operation, scope.key),
+    )
+    if row is None:
+        return None
+    response = row["response"]
+    return KeyRow(
+        bytes(row["fingerprint"]),
+        row["token"],
+        row["is_leased"],
+        row["resource_id"],
+        row["outcome"],
+        None if response is None else bytes(response),
+    )
+
+
+def take_over(scope: Scope, *, lease_seconds: int) -> int | None:
+    """A dead first request's key, under a new token; None when it is alive or finished."""
+    row = fetch_one(
+        "UPDATE idempotency_keys SET token = token + 1, lease_until = now() + make_interval(secs => %s) "
+        "WHERE merchant_id = %s AND operation = %s AND key = %s AND lease_until < now() AND outcome IS NULL "
+        "RETURNING token",
+        (lease_seconds, scope.merchant_id, scope.operation, scope.key),
+    )
+    return None if row is None else int(row["token"])
+
+
+def finish(scope: Scope, token: int, *, outcome: str, response: bytes, resource_id: str | None) -> bool:
+    """Stores the final answer; False when the key was taken over meanwhile."""
+    return bool(
+        execute(
+            "UPDATE idempotency_keys SET outcome = %s, response = %s, resource_id = %s "
+            "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",
+            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, token),
+        )
+    )
+
+
+def give_up(scope: Scope, token: int) -> None:
+    """Ends the lease without an answer, so that a retry goes on at once."""
+    execute(
+        "UPDATE idempotency_keys SET lease_until = now() - interval '1 millisecond' "
+        "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",
+        (scope.merchant_id, scope.operation, scope.key, token),
+    )

@@ -1,0 +1,313 @@
+"""Orders, their events, the payments received for them, and what a person should look at.
+
+Hot statements are constant SQL. Rows are changed only by guarded updates; events and received payments are only inserted.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from core_service.domain.ids import new_id
+from core_service.storage.database import Row, execute, fetch_all, fetch_one
+
+
+@dataclass(frozen=True)
+class PaymentOrderRow:
+    """A row of payment_orders."""
+
+    merchant_id: str
+    id: str
+    external_order_id: str
+    channel_code: str
+    account_id: str
+    amount_fen: int
+    currency: str
+    fee_rate: Decimal
+    fee_fen: int
+    subject: str
+    description: str | None
+    return_url: str | None
+    callback_url: str | None
+    metadata: str | None
+    status: str
+    provider_status: str | None
+    gateway_order_id: str | None
+    payment_mode: str | None
+    checkout_url: str | None
+    provider_payload: str | None
+    failure_code: str | None
+    failure_message: str | None
+    paid_amount_fen: int
+    refund_reserved_fen: int
+    refunded_fen: int
+    late: bool
+    expire_at: datetime
+    paid_at: datetime | None
+    completed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    ask_at: datetime | None
+    ask_count: int
+    ask_token: int
+
+
+@dataclass(frozen=True)
+class OrderView:
+    """An order with the status of its newest delivery (None: none was queued)."""
+
+    order: PaymentOrderRow
+    delivery_status: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an order or to one of its refunds."""
+
+    actor: str
+    cause: str
+    request_id: str | None
+    detail: str | None = None
+
+
+_INSERT = """
+WITH made AS (
+    INSERT INTO payment_orders (
+        merchant_id, id, external_order_id, channel_code, account_id, amount_fen, currency, fee_rate, fee_fen, subject,
+        description, return_url, callback_url, metadata, status, payment_mode, checkout_url, provider_payload,
+        expire_at, created_at, updated_at, ask_at)
+    VALUES (
+        %(merchant_id)s, %(id)s, %(external_order_id)s, %(channel_code)s, %(account_id)s, %(amount_fen)s, %(currency)s,
+        %(fee_rate)s, %(fee_fen)s, %(subject)s, %(description)s, %(return_url)s, %(callback_url)s, %(metadata)s,
+        'PENDING', %(payment_mode)s, %(checkout_url)s, %(provider_payload)s, %(expire_at)s, %(created_at)s,
+        %(created_at)s, %(ask_at)s)
+    ON CONFLICT (merchant_id, external_order_id) DO NOTHING
+    RETURNING *
+), told AS (
+    INSERT INTO payment_events (merchant_id, order_id, id, at, actor, cause, after_status, request_id)
+    SELECT merchant_id, id, %(event_id)s, created_at, %(actor)s, 'create', status, %(request_id)s FROM made
+)
+SELECT * FROM made
+"""
+
+
+def insert(values: dict[str, Any], event: Event) -> PaymentOrderRow | None:
+    """A new order with its first event; None when the merchant has this external order id already."""
+    parameters = {**values, "event_id": new_id("ev"), "actor": event.actor, "request_id": event.request_id}
+    return _order(fetch_one(_INSERT, parameters))
+
+
+_VIEW = """
+SELECT o.*, (
+    SELECT d.status FROM deliveries d
+    WHERE d.merchant_id = o.merchant_id AND d.order_id = o.id AND d.refund_id IS NULL
+    ORDER BY d.created_at DESC, d.id DESC LIMIT 1
+) AS delivery_status
+FROM payment_orders o
+"""
+
+
+def find_for_merchant(merchant_id: str, reference: str) -> OrderView | None:
+    """By NovaPay's id or the merchant's own, inside one merchant."""
+    where = "WHERE o.merchant_id = %s AND (o.id = %s OR o.external_order_id = %s) ORDER BY o.id = %s DESC LIMIT 1"
+    return _view(fetch_one(_VIEW + where, (merchant_id, reference, reference, reference)))
+
+
+def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView | None:
+    """By the merchant's own id."""
+    where = "WHERE o.merchant_id = %s AND o.external_order_id = %s"
+    return _view(fetch_one(_VIEW + where, (merchant_id, external_order_id)))
+
+
+def find_view(merchant_id: str, order_id: str) -> OrderView | None:
+    """By NovaPay's id, inside one merchant."""
+    return _view(fetch_one(_VIEW + "WHERE o.merchant_id = %s AND o.id = %s", (merchant_id, order_id)))
+
+
+def find_by_id(order_id: str) -> PaymentOrderRow | None:
+    """Unscoped: for operators and for the hosted cashier, whose order id is its own secret."""
+    return _order(fetch_one("SELECT * FROM payment_orders WHERE id = %s", (order_id,)))
+
+
+def lock(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
+    """The order, held until the transaction ends; always before its refunds."""
+    return _order(
+        fetch_one("SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s FOR UPDATE", (merchant_id, order_id))
+    )
+
+
+def set_checkout(
+    order: PaymentOrderRow, *, payment_mode: str, checkout_url: str, provider_payload: str, now: datetime
+) -> None:
+    """What the payer needs; leaves the status alone, which a notification may have moved meanwhile."""
+    execute(
+        "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "
+        "WHERE merchant_id = %s AND id = %s",
+        (payment_mode, checkout_url, provider_payload, now, order.merchant_id, order.id),
+    )
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A decided change of status with what the provider said."""
+
+    status: str
+    provider_status: str | None
+    now: datetime
+    ask_at: datetime | None
+    gateway_order_id: str | None = None
+    paid_at: datetime | None = None
+    late: bool = False
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+
+_TRANSITION = """
+UPDATE payment_orders SET
+    status = %(status)s, provider_status = coalesce(%(provider_status)s, provider_status),
+    gateway_order_id = coalesce(%(gateway_order_id)s, gateway_order_id),
+    paid_amount_fen = CASE WHEN %(status)s = 'SUCCEEDED' THEN amount_fen ELSE 0 END,
+    paid_at = coalesce(%(paid_at)s, paid_at), completed_at = %(now)s, updated_at = %(now)s, late = late OR %(late)s,
+    failure_code = %(failure_code)s, failure_message = %(failure_message)s, ask_at = %(ask_at)s, ask_count = 0
+WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
+RETURNING *
+"""
+
+
+def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow | None:
+    """Moves the status if it is still what `order` says; None when it is not."""
+    parameters = {
+        "merchant_id": order.merchant_id,
+        "id": order.id,
+        "before": order.status,
+        **change.__dict__,
+    }
+    return _order(fetch_one(_TRANSITION, parameters))
+
+
+def note_provider_status(order: PaymentOrderRow, provider_status: str, *, now: datetime) -> None:
+    """The provider's own word changed, the order's status did not."""
+    execute(
+        "UPDATE payment_orders SET provider_status = %s, updated_at = %s WHERE merchant_id = %s AND id = %s AND status = %s",
+        (provider_status, now, order.merchant_id, order.id, order.status),
+    )
+
+
+def add_event(
+    order: PaymentOrderRow, event: Event, *, before: str | None, after: str, now: datetime, refund_id: str | None = None
+) -> None:
+    """One line of the history."""
+    execute(
+        "INSERT INTO payment_events (merchant_id, order_id, id, refund_id, at, actor, cause, before_status, after_status, "
+        "detail, request_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (order.merchant_id, order.id, new_id("ev"), refund_id, now, event.actor, event.cause, before, after,
+         event.detail, event.request_id),
+    )  # fmt: skip
+
+
+def add_received_payment(
+    order: PaymentOrderRow, gateway_order_id: str, *, paid_at: datetime, duplicate: bool, first_seen_by: str, now: datetime
+) -> bool:
+    """Keeps a payment that the provider proved; False when it is kept already."""
+    return bool(
+        execute(
+            "INSERT INTO received_payments (merchant_id, order_id, gateway_order_id, amount_fen, paid_at, duplicate, "
+            "first_seen_by, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
+            "ON CONFLICT (merchant_id, order_id, gateway_order_id) DO NOTHING",
+            (order.merchant_id, order.id, gateway_order_id, order.amount_fen, paid_at, duplicate, first_seen_by, now),
+        )
+    )
+
+
+def add_anomaly(
+    order: PaymentOrderRow, kind: str, fingerprint: str, *, now: datetime, detail: str | None = None,
+    refund_id: str | None = None,
+) -> None:  # fmt: skip
+    """Something for a person; the same finding is kept once."""
+    execute(
+        "INSERT INTO anomalies (merchant_id, id, kind, order_id, refund_id, fingerprint, detail, created_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (merchant_id, kind, fingerprint) DO NOTHING",
+        (order.merchant_id, new_id("an"), kind, order.id, refund_id, fingerprint, detail, now),
+    )
+
+
+# Refunds reserve against the order's money.
+
+
+def reserve(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> PaymentOrderRow | None:
+    """Holds an amount for a refund; None when the order is not paid or has too little left."""
+    return _order(
+        fetch_one(
+            "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen + %(a)s, updated_at = %(now)s "
+            "WHERE merchant_id = %(m)s AND id = %(o)s AND status = 'SUCCEEDED' "
+            "AND refund_reserved_fen + %(a)s <= paid_amount_fen RETURNING *",
+            {"a": amount_fen, "m": order.merchant_id, "o": order.id, "now": now},
+        )
+    )
+
+
+def release(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> PaymentOrderRow | None:
+    """Gives a reservation back after a definite no."""
+    return _order(
+        fetch_one(
+            "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen - %s, updated_at = %s "
+            "WHERE merchant_id = %s AND id = %s RETURNING *",
+            (amount_fen, now, order.merchant_id, order.id),
+        )
+    )
+
+
+def add_refunded(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> PaymentOrderRow | None:
+    """A reserved amount has gone back to the payer."""
+    return _order(
+        fetch_one(
+            "UPDATE payment_orders SET refunded_fen = refunded_fen + %s, updated_at = %s "
+            "WHERE merchant_id = %s AND id = %s RETURNING *",
+            (amount_fen, now, order.merchant_id, order.id),
+        )
+    )
+
+
+# Asking: `ask_at` is both the appointment and, moved forward by a claim, its lease.
+
+_CLAIM_DUE = """
+UPDATE payment_orders SET ask_at = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1,
+    ask_count = ask_count + 1
+WHERE (merchant_id, id) IN (
+    SELECT merchant_id, id FROM payment_orders WHERE ask_at <= now() ORDER BY ask_at
+    FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
+RETURNING *
+"""
+
+
+def claim_due(limit: int, *, lease_seconds: float) -> list[PaymentOrderRow]:
+    """Orders whose provider should be asked now; nobody else gets them until the lease is over."""
+    return [PaymentOrderRow(**row) for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})]
+
+
+def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None) -> None:
+    """The next appointment, unless somebody else has made one since the claim."""
+    execute(
+        "UPDATE payment_orders SET ask_at = %s WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
+        (ask_at, order.merchant_id, order.id, order.ask_token, order.status),
+    )
+
+
+def ask_soon(merchant_id: str, order_id: str, *, seconds: float) -> None:
+    """Brings an open order's appointment forward; never nearer than `seconds`, whoever asks and however often."""
+    execute(
+        "UPDATE payment_orders SET ask_at = now() + make_interval(secs => %s) WHERE merchant_id = %s AND id = %s "
+        "AND ask_at > now() + make_interval(secs => %s)",
+        (seconds, merchant_id, order_id, seconds),
+    )
+
+
+def _order(row: Row | None) -> PaymentOrderRow | None:
+    return PaymentOrderRow(**row) if row else None
+
+
+def _view(row: Row | None) -> OrderView | None:
+    if row is None:
+        return None
+    delivery_status = row.pop("delivery_status")
+    return OrderView(PaymentOrderRow(**row), delivery_status)

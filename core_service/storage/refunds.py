@@ -1,0 +1,156 @@
+"""Refunds: guarded changes of status and appointments for asking."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core_service.storage.database import Row, execute, fetch_all, fetch_one
+
+
+@dataclass(frozen=True)
+class RefundRow:
+    """A row of refunds."""
+
+    merchant_id: str
+    id: str
+    order_id: str
+    external_refund_id: str
+    amount_fen: int
+    fee_fen: int
+    reason: str | None
+    metadata: str | None
+    status: str
+    provider_status: str | None
+    provider_refund_id: str | None
+    failure_code: str | None
+    failure_message: str | None
+    refunded_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    ask_at: datetime | None
+    ask_count: int
+    ask_token: int
+
+
+_INSERT = """
+INSERT INTO refunds (merchant_id, id, order_id, external_refund_id, amount_fen, fee_fen, reason, metadata, status,
+    created_at, updated_at, ask_at)
+VALUES (%(merchant_id)s, %(id)s, %(order_id)s, %(external_refund_id)s, %(amount_fen)s, %(fee_fen)s, %(reason)s,
+    %(metadata)s, 'PENDING', %(now)s, %(now)s, %(ask_at)s)
+RETURNING *
+"""
+
+
+def insert(values: dict[str, Any]) -> RefundRow:
+    """A new refund; the caller holds the order's lock and has looked for the external id under it."""
+    row = fetch_one(_INSERT, values)
+    assert row is not None
+    return RefundRow(**row)
+
+
+def find_for_merchant(merchant_id: str, reference: str) -> RefundRow | None:
+    """By NovaPay's id or the merchant's own, inside one merchant."""
+    return _refund(
+        fetch_one(
+            "SELECT * FROM refunds WHERE merchant_id = %s AND (id = %s OR external_refund_id = %s) "
+            "ORDER BY id = %s DESC LIMIT 1",
+            (merchant_id, reference, reference, reference),
+        )
+    )
+
+
+def find_by_external_id(merchant_id: str, external_refund_id: str) -> RefundRow | None:
+    """By the merchant's own id."""
+    return _refund(
+        fetch_one(
+            "SELECT * FROM refunds WHERE merchant_id = %s AND external_refund_id = %s", (merchant_id, external_refund_id)
+        )
+    )
+
+
+def lock(merchant_id: str, refund_id: str) -> RefundRow | None:
+    """The refund, held until the transaction ends; the order is locked before."""
+    return _refund(
+        fetch_one("SELECT * FROM refunds WHERE merchant_id = %s AND id = %s FOR UPDATE", (merchant_id, refund_id))
+    )
+
+
+def fees_of_order(merchant_id: str, order_id: str) -> int:
+    """Fee that the order's refunds take back; failed ones do not count."""
+    row = fetch_one(
+        "SELECT coalesce(sum(fee_fen), 0)::bigint AS fees FROM refunds "
+        "WHERE merchant_id = %s AND order_id = %s AND status <> 'FAILED'",
+        (merchant_id, order_id),
+    )
+    assert row is not None
+    return int(row["fees"])
+
+
+@dataclass(frozen=True)
+class RefundTransition:
+    """A decided change of a refund with what the provider said."""
+
+    status: str
+    now: datetime
+    ask_at: datetime | None
+    provider_status: str | None = None
+    provider_refund_id: str | None = None
+    refunded_at: datetime | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+
+_TRANSITION = """
+UPDATE refunds SET status = %(status)s, provider_status = coalesce(%(provider_status)s, provider_status),
+    provider_refund_id = coalesce(%(provider_refund_id)s, provider_refund_id), refunded_at = %(refunded_at)s,
+    failure_code = %(failure_code)s, failure_message = %(failure_message)s, updated_at = %(now)s, ask_at = %(ask_at)s
+WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
+RETURNING *
+"""
+
+
+def transition(refund: RefundRow, change: RefundTransition) -> RefundRow | None:
+    """Moves the status if it is still what `refund` says; None when it is not."""
+    parameters = {
+        "merchant_id": refund.merchant_id,
+        "id": refund.id,
+        "before": refund.status,
+        **change.__dict__,
+    }
+    return _refund(fetch_one(_TRANSITION, parameters))
+
+
+_CLAIM_DUE = """
+UPDATE refunds SET ask_at = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1,
+    ask_count = ask_count + 1
+WHERE (merchant_id, id) IN (
+    SELECT merchant_id, id FROM refunds WHERE ask_at <= now() ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
+RETURNING *
+"""
+
+
+def claim_due(limit: int, *, lease_seconds: float) -> list[RefundRow]:
+    """Refunds whose provider should be asked now; nobody else gets them until the lease is over."""
+    return [RefundRow(**row) for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})]
+
+
+def set_next_ask(refund: RefundRow, ask_at: datetime) -> None:
+    """The next appointment of an open refund, unless somebody else has made one since the claim."""
+    execute(
+        "UPDATE refunds SET ask_at = %s WHERE merchant_id = %s AND id = %s AND ask_token = %s "
+        "AND status IN ('PENDING', 'PROCESSING')",
+        (ask_at, refund.merchant_id, refund.id, refund.ask_token),
+    )
+
+
+def ask_open_refunds_now(merchant_id: str, order_id: str) -> None:
+    """The provider hinted that money of this order went back."""
+    execute(
+        "UPDATE refunds SET ask_at = now() WHERE merchant_id = %s AND order_id = %s AND ask_at > now() "
+        "AND status IN ('PENDING', 'PROCESSING')",
+        (merchant_id, order_id),
+    )
+
+
+def _refund(row: Row | None) -> RefundRow | None:
+    return RefundRow(**row) if row else None

@@ -1,0 +1,272 @@
+"""Who sends what: leases, take-overs, fairness, and the operator's retry."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core_service.application import callback_attempts, callbacks
+from core_service.application.callback_attempts import IN_FLIGHT_PER_MERCHANT, Attempt
+from core_service.calls import Call, Principal
+from core_service.errors import CoreError
+from core_service.storage import callbacks as deliveries
+from core_service.storage.database import connection_scope, execute, fetch_all
+from core_service.workers.callback_delivery import CallbackDelivery
+from core_service.workers.periodic import Periodic
+from core_service.workers.runner import run_loop
+from tests.core_service.workers.callback_steps import (
+    announce,
+    attempts_of,
+    configure,
+    deliveries_of,
+    delivery_of,
+    let_leases_end,
+    let_pauses_pass,
+    outcomes_of,
+    paid_order,
+    send_due,
+    status_of,
+    wait_for,
+)
+from tests.core_service.workers.receiver import Receiver, answer, hang, hold, receiver
+from tests.factories import make_merchant, make_order
+
+pytestmark = pytest.mark.usefixtures("wired")
+
+
+def test_c12_v10_two_workers_never_get_the_same_delivery(shop: Receiver) -> None:
+    for _ in range(10):
+        merchant = make_merchant(callback_base=shop.url)
+        for _ in range(6):
+            announce(make_order(merchant, status="FAILED"))
+    start = threading.Barrier(6)
+
+    def claim_all() -> list[Attempt]:
+        mine = []
+        start.wait()
+        with connection_scope():
+            while found := callback_attempts.claim_due(7):
+                mine += found
+        return mine
+
+    with ThreadPoolExecutor(6) as workers:
+        claims = [future.result() for future in [workers.submit(claim_all) for _ in range(6)]]
+    claimed = [attempt.claimed.id for mine in claims for attempt in mine]
+    claimed += [attempt.claimed.id for attempt in callback_attempts.claim_due(100)]
+    assert len(claimed) == len(set(claimed)) == 60
+    numbers = fetch_all("SELECT number, token, outcome FROM delivery_attempts")
+    assert numbers == [{"number": 1, "token": 1, "outcome": None}] * 60
+
+
+def test_c11_c12_what_is_in_flight_has_one_owner(shop: Receiver) -> None:
+    _, order_id = paid_order(shop.url)
+    assert len(callback_attempts.claim_due(10)) == 1
+    assert callback_attempts.claim_due(10) == []
+    delivery = delivery_of(order_id)
+    assert (delivery["status"], delivery["token"]) == ("PROCESSING", 1)
+
+
+def test_v12_v14_a_dead_lease_is_taken_over_and_the_stale_attempt_is_lost(shop: Receiver) -> None:
+    _, order_id = paid_order(shop.url)
+    (stale,) = callback_attempts.claim_due(10)
+    let_leases_end()
+    send_due()
+    assert outcomes_of(order_id) == ["lost", "delivered"]
+    assert [attempt["number"] for attempt in attempts_of(order_id)] == [1, 2]
+
+    # The first worker wakes up and sends: nothing of that changes what is recorded.
+    before = delivery_of(order_id)
+    callback_attempts.send(stale)
+    assert {**delivery_of(order_id), "pause": None} == {**before, "pause": None}
+    assert outcomes_of(order_id) == ["lost", "delivered"]
+
+
+def test_lost_attempts_do_not_use_up_the_limit(shop: Receiver) -> None:
+    configure(callback_max_attempts=2)
+    shop.behaviour = answer(500)
+    _, order_id = paid_order(shop.url)
+    for _ in range(3):
+        callback_attempts.claim_due(10)
+        let_leases_end()
+    send_due()
+    assert delivery_of(order_id)["status"] == "PENDING"
+    let_pauses_pass()
+    send_due()
+    assert outcomes_of(order_id) == ["lost", "lost", "lost", "failed", "failed"]
+    assert delivery_of(order_id)["status"] == "FAILED"
+
+
+def test_a_lease_too_short_for_the_request_is_given_back(shop: Receiver) -> None:
+    _, order_id = paid_order(shop.url)
+    (attempt,) = callback_attempts.claim_due(10)
+    late = Attempt(attempt.claimed, attempt.timeout_seconds, lease_ends=time.monotonic() + 1)
+    assert callback_attempts.send(late) is None
+    assert shop.received == []
+    delivery = delivery_of(order_id)
+    assert (delivery["status"], delivery["lease_until"]) == ("PENDING", None)
+    let_pauses_pass()
+    send_due()
+    assert outcomes_of(order_id) == ["lost", "delivered"]
+
+
+def test_a_claim_takes_turns_among_merchants_and_caps_each(shop: Receiver) -> None:
+    busy, quiet = (make_merchant(callback_base=shop.url) for _ in range(2))
+    for _ in range(3 * IN_FLIGHT_PER_MERCHANT):
+        announce(make_order(busy, status="FAILED"))
+    for _ in range(2):
+        announce(make_order(quiet, status="FAILED"))
+    first = [attempt.claimed.merchant_id for attempt in callback_attempts.claim_due(4)]
+    assert sorted(first) == sorted([busy.id, quiet.id] * 2)
+    rest = [attempt.claimed.merchant_id for attempt in callback_attempts.claim_due(100)]
+    assert rest == [busy.id] * (IN_FLIGHT_PER_MERCHANT - 2)
+    assert callback_attempts.claim_due(100) == []
+
+
+def test_merchants_who_never_answer_do_not_hold_the_others(shop: Receiver) -> None:
+    configure(callback_timeout_ms=60_000)
+    with receiver() as black_hole:
+        black_hole.behaviour = hang
+        silent = make_merchant(callback_base=black_hole.url)
+        for _ in range(5 * IN_FLIGHT_PER_MERCHANT):
+            announce(make_order(silent, status="FAILED"))
+        loop = CallbackDelivery(threads=2 * IN_FLIGHT_PER_MERCHANT)
+        stop = threading.Event()
+        thread = threading.Thread(target=run_loop, args=(loop, stop))
+        thread.start()
+        try:
+            black_hole.wait_for(IN_FLIGHT_PER_MERCHANT)
+            _, order_id = paid_order(shop.url)
+            wait_for(lambda: status_of(order_id) == "DELIVERED")
+            assert len(black_hole.received) == IN_FLIGHT_PER_MERCHANT
+        finally:
+            stop.set()
+            loop.wake.set()
+            black_hole.closing.set()
+            thread.join()
+
+
+def test_retry_of_an_unknown_order(shop: Receiver) -> None:
+    with pytest.raises(CoreError, match="ORDER_NOT_FOUND"):
+        callbacks.retry_now(operator_call(), "po_unknown")
+    assert shop.received == []
+
+
+def test_retry_skips_when_there_is_nothing_to_tell(shop: Receiver) -> None:
+    told = make_merchant(callback_base=shop.url)
+    deaf = make_merchant(callback_base=None)
+    open_order = callbacks.retry_now(operator_call(), make_order(told, status="PROCESSING"))
+    unwanted = callbacks.retry_now(operator_call(), make_order(deaf, status="SUCCEEDED"))
+    assert (open_order.delivered, open_order.skipped, open_order.reason) == (
+        False,
+        True,
+        "ORDER_NOT_FINISHED",
+    )
+    assert (unwanted.skipped, unwanted.reason) == (True, "CALLBACK_NOT_WANTED")
+    assert shop.received == []
+
+
+def test_retry_skips_while_another_attempt_is_in_flight(shop: Receiver) -> None:
+    _, order_id = paid_order(shop.url)
+    callback_attempts.claim_due(10)
+    outcome = callbacks.retry_now(operator_call(), order_id)
+    assert (outcome.skipped, outcome.reason) == (True, "ATTEMPT_IN_FLIGHT")
+    assert shop.received == []
+
+
+def test_m11_retry_sends_at_once_whatever_the_count(shop: Receiver) -> None:
+    configure(callback_max_attempts=1)
+    shop.behaviour = answer(503)
+    _, order_id = paid_order(shop.url)
+    send_due()
+    assert delivery_of(order_id)["status"] == "FAILED"
+
+    again = callbacks.retry_now(operator_call(), order_id)
+    assert (again.delivered, again.skipped, again.http_status) == (False, False, 503)
+    assert again.error_message == "the merchant answered 503"
+    assert delivery_of(order_id)["status"] == "FAILED"
+
+    shop.behaviour = answer(200)
+    good = callbacks.retry_now(operator_call(), order_id)
+    assert (good.delivered, good.http_status, good.error_message) == (True, 200, None)
+    assert delivery_of(order_id)["status"] == "DELIVERED"
+    assert outcomes_of(order_id) == ["failed", "failed", "delivered"]
+
+
+def test_retry_does_not_wait_for_the_pause(shop: Receiver) -> None:
+    shop.behaviour = answer(500)
+    _, order_id = paid_order(shop.url)
+    send_due()
+    shop.behaviour = answer(200)
+    assert callbacks.retry_now(operator_call(), order_id).delivered
+
+
+def test_v10_what_was_delivered_can_be_sent_again_and_stays_delivered(shop: Receiver) -> None:
+    _, order_id = paid_order(shop.url)
+    send_due()
+    before = delivery_of(order_id)
+    shop.behaviour = answer(500)
+    assert not callbacks.retry_now(operator_call(), order_id).delivered
+    after = delivery_of(order_id)
+    assert (after["status"], after["delivered_at"]) == ("DELIVERED", before["delivered_at"])
+    let_pauses_pass()
+    assert send_due() == []
+    assert len({(request.delivery_id, request.body) for request in shop.received}) == 1
+
+
+def test_v12_v14_a_resend_that_died_is_closed(shop: Receiver) -> None:
+    _, order_id = paid_order(shop.url)
+    send_due()
+    delivery = delivery_of(order_id)
+    assert deliveries.claim_one(delivery["merchant_id"], delivery["id"], lease_seconds=30)
+    let_leases_end()
+    Periodic().round(threading.Event())
+    delivery = delivery_of(order_id)
+    assert (delivery["status"], delivery["lease_until"], delivery["lost_count"]) == (
+        "DELIVERED",
+        None,
+        1,
+    )
+    assert outcomes_of(order_id) == ["delivered", "lost"]
+
+
+def test_retry_tells_an_order_that_ended_while_callbacks_were_off(shop: Receiver) -> None:
+    merchant = make_merchant(callback_base=None)
+    order_id = make_order(merchant, status="SUCCEEDED")
+    announce(order_id)
+    assert deliveries_of(order_id) == []
+    execute(
+        "UPDATE merchants SET callback_base = %s, version = version + 1 WHERE id = %s",
+        (shop.url, merchant.id),
+    )
+    assert callbacks.retry_now(operator_call(), order_id).delivered
+    assert delivery_of(order_id)["status"] == "DELIVERED"
+
+
+def test_retry_ends_within_its_callers_time(shop: Receiver) -> None:
+    configure(callback_timeout_ms=60_000)
+    shop.behaviour = hang
+    _, order_id = paid_order(shop.url)
+    outcome = callbacks.retry_now(operator_call(seconds=2.5), order_id)
+    assert (outcome.delivered, outcome.skipped, outcome.http_status) == (False, False, None)
+    assert "timeout" in (outcome.error_message or "")
+
+
+def test_c12_a_retry_during_an_attempt_never_makes_two_requests(shop: Receiver) -> None:
+    release = threading.Event()
+    shop.behaviour = hold(release)
+    _, order_id = paid_order(shop.url)
+    (attempt,) = callback_attempts.claim_due(10)
+    with ThreadPoolExecutor(1) as worker:
+        sending = worker.submit(callback_attempts.send, attempt)
+        shop.wait_for(1)
+        assert callbacks.retry_now(operator_call(), order_id).reason == "ATTEMPT_IN_FLIGHT"
+        release.set()
+        result = sending.result()
+    assert result is not None
+    assert result.delivered
+    assert len(shop.received) == 1
+
+
+def operator_call(seconds: float = 10) -> Call:
+    return Call("test-request", Principal.OPERATOR, time.monotonic() + seconds)

@@ -45,5 +45,6 @@ def test_k06_killed_process_is_replaced(core: RecordingCore, tmp_path: Path) -> 
         wait_until(lambda: len(workers(edge)) == 2)
         os.kill(workers(edge)[0], signal.SIGKILL)
         assert 200 == edge.request("POST", "/api/payment-orders", BODY).status
-        wait_until(lambda: len(workers(edge)) == 2)
+        wait_until(lambda: edge.log.read_text().count("ASGI server listening") == 3)
+        assert 2 == len(workers(edge))
         assert 200 == edge.request("POST", "/api/payment-orders", BODY).status

@@ -14,6 +14,9 @@ import structlog
 
 from core_service import logs
 from core_service.application import access, administration, merchant_cache, sessions, system_config
+from core_service.application.channel_accounts import ChannelAccounts
+from core_service.application.credentials import Credentials
+from core_service.application.merchants import Merchants
 from core_service.background import Repeating
 from core_service.rpc.access_servicer import AccessServicer
 from core_service.rpc.callers import Callers
@@ -65,7 +68,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
         {
             "novapay.payments.v1.PaymentService": PaymentServicer(),
             "novapay.refunds.v1.RefundService": RefundServicer(),
-            "novapay.merchants.v1.MerchantService": MerchantServicer(),
+            "novapay.merchants.v1.MerchantService": _merchant_servicer(settings),
             "novapay.access.v1.AccessService": AccessServicer(),
             "novapay.config.v1.ConfigService": ConfigServicer(),
         },
@@ -112,6 +115,19 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> N
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
     sessions.configure(box)
+
+
+def _merchant_servicer(settings: Settings) -> MerchantServicer:
+    box = SecretBox(settings.encryption_keys)
+    return MerchantServicer(
+        Merchants(box, settings.outbound_allow),
+        Credentials(box),
+        ChannelAccounts(
+            box,
+            public_base_url=settings.public_base_url,
+            allow_custom_base_url=not settings.is_production,
+        ),
+    )
 
 
 def _ensure_readable(box: SecretBox) -> None:

@@ -42,7 +42,10 @@ class Gate:
             self._waiting -= 1
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._free.release()
 
@@ -57,7 +60,10 @@ class OpenGate(Gate):
         return None
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         return None
 
@@ -75,7 +81,9 @@ class Admission:
     def gate_for(self, path: str) -> Gate:
         """The gate that a request with this path goes through."""
         if path.startswith(("/api/payment", "/api/channels")):
-            return self._callbacks if path.startswith("/api/payments/callback/") else self._merchants
+            return (
+                self._callbacks if path.startswith("/api/payments/callback/") else self._merchants
+            )
         return self._health if path == "/api/health" else self._people
 
 

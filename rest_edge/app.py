@@ -6,7 +6,6 @@ import falcon
 import falcon.asgi
 
 from core_service.errors import CoreError
-
 from rest_edge.admission import Admission
 from rest_edge.console_session import SESSION_PATH, ConsoleGuard, ConsoleSession
 from rest_edge.core_connection import CoreConnection
@@ -27,7 +26,7 @@ def create_app(settings: Settings) -> EdgeMiddleware:
     """The whole edge as one ASGI application; its lifespan opens and closes the connection to the core."""
     core = CoreConnection(settings)
     guard = ConsoleGuard(settings)
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=[core])
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=core)
     app.req_options.auto_parse_qs_csv = False
     app.req_options.keep_blank_qs_values = True
     _answer_errors_as_json(app)
@@ -56,13 +55,17 @@ def get_app() -> EdgeMiddleware:
 
 
 def _answer_errors_as_json(app: falcon.asgi.App[Any, Any]) -> None:
-    app.add_error_handler((CoreError, EdgeRefusal), _answer_refusal)
+    app.add_error_handler(CoreError, _answer_refusal)
+    app.add_error_handler(EdgeRefusal, _answer_refusal)
     app.add_error_handler(falcon.HTTPError, _answer_falcon_error)
     app.add_error_handler(Exception, _answer_bug)
 
 
 async def _answer_refusal(
-    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: CoreError | EdgeRefusal, params: dict[str, Any]
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    error: CoreError | EdgeRefusal,
+    _params: dict[str, Any],
 ) -> None:
     request_id = req.scope[REQUEST_KEY].request_id
     status, resp.data = error_body(error, request_id)
@@ -72,16 +75,23 @@ async def _answer_refusal(
     if wait is not None:
         resp.set_header("retry-after", str(wait))
     if isinstance(error, CoreError) and error.reason == "INTERNAL":
-        edge_log.error("core call failed", request_id=request_id, route=req.scope[REQUEST_KEY].route)
+        edge_log.error(
+            "core call failed", request_id=request_id, route=req.scope[REQUEST_KEY].route
+        )
 
 
 async def _answer_falcon_error(
-    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, params: dict[str, Any]
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    error: falcon.HTTPError,
+    params: dict[str, Any],
 ) -> None:
     """Only the router raises these: no such path, or no such method (also when it has never heard of the method)."""
     if error.headers:
         resp.set_headers(error.headers)
-    refusal = CoreError("NOT_FOUND") if isinstance(error, falcon.HTTPNotFound) else method_not_allowed()
+    refusal = (
+        CoreError("NOT_FOUND") if isinstance(error, falcon.HTTPNotFound) else method_not_allowed()
+    )
     await _answer_refusal(req, resp, refusal, params)
 
 

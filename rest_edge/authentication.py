@@ -5,7 +5,6 @@ Names with underscores never arrive: the server drops them.
 """
 
 from core_service import metadata
-
 from rest_edge.middleware import EdgeRequest
 
 IDEMPOTENCY_KEY_HEADER = b"idempotency-key"

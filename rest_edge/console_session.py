@@ -13,7 +13,6 @@ import falcon.asgi
 
 from core_service.errors import CoreError
 from novapay.access.v1 import access_service_pb2
-
 from rest_edge.authentication import session_metadata
 from rest_edge.core_connection import CoreConnection, method_named
 from rest_edge.errors import invalid_field
@@ -36,9 +35,12 @@ class ConsoleGuard:
     """Reads the session cookie and refuses changes that may come from another site."""
 
     def __init__(self, settings: Settings) -> None:
-        self._origin = settings.public_base_url.lower()
+        base = urlsplit(settings.public_base_url)
+        self._origin = f"{base.scheme}://{base.netloc}".lower()
         self.is_https = settings.is_https
-        self.cookie_name = "__Host-novapay_admin_session" if self.is_https else "novapay_admin_session"
+        self.cookie_name = (
+            "__Host-novapay_admin_session" if self.is_https else "novapay_admin_session"
+        )
 
     def session_token(self, req: falcon.asgi.Request) -> str:
         """The token in the cookie; raises ADMIN_UNAUTHENTICATED."""
@@ -50,7 +52,9 @@ class ConsoleGuard:
     def check_change(self, req: falcon.asgi.Request, request: EdgeRequest, token: str) -> None:
         """A change needs proof that a page of this site sent it, and a body that a plain HTML form cannot send."""
         given = request.header(b"x-csrf-token")
-        has_token = given is not None and hmac.compare_digest(given.strip(), csrf_token(token).encode("ascii"))
+        has_token = given is not None and hmac.compare_digest(
+            given.strip(), csrf_token(token).encode("ascii")
+        )
         if not has_token and not self._comes_from_here(request):
             raise CoreError("CSRF_REJECTED")
         if request.body:
@@ -77,7 +81,11 @@ class ConsoleGuard:
             return True
         host = request.header(b"host")
         scheme = "https" if self.is_https else "http"
-        return host is not None and parts.scheme == scheme and parts.netloc.lower() == host.decode("latin-1").lower()
+        return (
+            host is not None
+            and parts.scheme == scheme
+            and parts.netloc.lower() == host.decode("latin-1").lower()
+        )
 
 
 def require_json(req: falcon.asgi.Request) -> None:
@@ -141,7 +149,9 @@ class ConsoleSession:
             document = load_object(request.body)
         except InvalidJson:
             raise CoreError("INVALID_JSON") from None
-        violations = Violations([(path, "has a character that is not allowed") for path in document.forbidden.values()])
+        violations = Violations(
+            [(path, "has a character that is not allowed") for path in document.forbidden.values()]
+        )
         message = access_service_pb2.SignInRequest()
         self._decode_sign_in.fill(message, document.value, violations)
         if violations.items:
@@ -152,7 +162,9 @@ class ConsoleSession:
         secure = "; Secure" if self._guard.is_https else ""
         return f"{self._guard.cookie_name}={token}; Path=/; HttpOnly; SameSite=Lax{secure}"
 
-    def _show(self, resp: falcon.asgi.Response, session: access_service_pb2.GetSessionResponse) -> None:
+    def _show(
+        self, resp: falcon.asgi.Response, session: access_service_pb2.GetSessionResponse
+    ) -> None:
         resp.content_type = "application/json"
         resp.data = self._encode_session(session).encode()
 

@@ -34,11 +34,15 @@ class CoreConnection:
         self._settings = settings
         self._channels: EdgeChannels | None = None
 
-    async def process_startup(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:  # noqa: ARG002
         """ASGI lifespan: open the channels."""
-        self._channels = EdgeChannels(self._settings.core_address, count=self._settings.channels)
+        self._channels = EdgeChannels(
+            self._settings.core_address,
+            count=self._settings.channels,
+            tls=self._settings.core_tls,
+        )
 
-    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:  # noqa: ARG002
         """ASGI lifespan: let calls end and close."""
         if self._channels is not None:
             await self._channels.close(SHUTDOWN_GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""GET /docs: every operation of the OpenAPI document on one page, in Chinese and English, without any outside resource."""
+"""GET /docs: every operation of the OpenAPI document on one page, in both languages, without any outside resource."""
 
 import json
 from importlib.resources import files
@@ -77,7 +77,12 @@ def _groups(document: Any, language: str) -> dict[str, list[Any]]:
 
 
 def _operation_view(verb: str, path: str, operation: Any, language: str) -> dict[str, Any]:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    body = (
+        operation.get("requestBody", {})
+        .get("content", {})
+        .get("application/json", {})
+        .get("schema")
+    )
     return {
         "verb": verb.upper(),
         "path": path,

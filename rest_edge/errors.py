@@ -52,6 +52,16 @@ def method_not_allowed() -> EdgeRefusal:
     )
 
 
+def unsupported_transfer_coding() -> EdgeRefusal:
+    """501."""
+    return EdgeRefusal(
+        501,
+        "INVALID_REQUEST",
+        "The transfer coding is not supported.",
+        [{"field": "transfer-encoding", "reason": "only chunked is supported"}],
+    )
+
+
 def invalid_field(field: str, reason: str) -> CoreError:
     """400 INVALID_REQUEST about one field."""
     return invalid_request(FieldViolation(field, reason))
@@ -76,11 +86,16 @@ def retry_after_seconds(error: CoreError | EdgeRefusal) -> int | None:
     """Value of `Retry-After`; 429 and 503 always have one."""
     if isinstance(error, EdgeRefusal):
         return None
-    if error.retry_after_seconds is None and error.family in (Family.RATE_LIMITED, Family.UNAVAILABLE):
+    if error.retry_after_seconds is None and error.family in (
+        Family.RATE_LIMITED,
+        Family.UNAVAILABLE,
+    ):
         return DEFAULT_RETRY_AFTER_SECONDS
     return error.retry_after_seconds
 
 
 def _body(message: str, code: str, details: Any) -> bytes:
     document = {"error": message, "code": code, "details": details}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "backslashreplace"
+    )

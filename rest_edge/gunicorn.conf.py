@@ -1,3 +1,4 @@
+# ruff: noqa: N999 - the name that gunicorn looks for
 """gunicorn's configuration for the edge: `gunicorn -c rest_edge/gunicorn.conf.py`."""
 
 from rest_edge.settings import load_settings
@@ -32,7 +33,13 @@ logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "rest_edge.logs.JsonFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "json",
+            "stream": "ext://sys.stderr",
+        }
+    },
     "root": {"level": "INFO", "handlers": ["stderr"]},
     "loggers": {
         "gunicorn.error": {"level": "INFO", "handlers": ["stderr"], "propagate": False},

@@ -39,11 +39,14 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
     """One connection."""
 
     _header_timer: asyncio.TimerHandle | None = None
+    _peer_is_done = False
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock for the first header block; later ones fall under the keep-alive timer."""
         super().connection_made(transport)
-        self._header_timer = self.worker.loop.call_later(HEADER_TIMEOUT_SECONDS, self._give_up_on_headers)
+        self._header_timer = self.worker.loop.call_later(
+            HEADER_TIMEOUT_SECONDS, self._give_up_on_headers
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -53,23 +56,36 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
     def eof_received(self) -> bool:
         """A client that stops sending inside a body gets a 400; one that waits for its answer gets that."""
         receiver = self._body_receiver
-        if receiver is not None and not receiver._complete:
+        if receiver is not None and not receiver._complete:  # noqa: SLF001 - a field of gunicorn's
             self._send_error_response(400, "")
             self._close_transport()
             return False
+        self._peer_is_done = True
         return self._current_request is not None
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> Any:  # noqa: FBT001
+        return self._peer_is_done or super()._will_close(request, response_requires_close)
+
+    def _arm_keepalive_timer(self) -> None:
+        """No further request can come from a peer that stopped sending."""
+        if self._peer_is_done:
+            self._close_transport()
+            self._request_ready.set()
+        else:
+            super()._arm_keepalive_timer()
 
     def _on_headers_complete(self) -> Any:
         self._stop_header_timer()
         return super()._on_headers_complete()
 
-    def _is_websocket_upgrade(self, request: Any) -> bool:
+    def _is_websocket_upgrade(self, _request: Any) -> bool:
         return False
 
     def _send_error_response(
         self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """JSON instead of gunicorn's text, which can quote the request."""
+        del message, extra_headers
         request_id = new_request_id()
         code = "INTERNAL" if status >= 500 and status != 501 else "INVALID_REQUEST"
         reason = _REASONS.get(status, _REASONS[400])

@@ -28,18 +28,23 @@ REDIRECT_SECONDS = 5
 
 _CHINA = timezone(timedelta(hours=8))
 _OPEN = frozenset({"PENDING", "PROCESSING"})
-_STATUS_NAMES = {number: name for name, number in enum_numbers(payments.OrderStatus.DESCRIPTOR).items()}
+_STATUS_NAMES = {
+    number: name for name, number in enum_numbers(payments.OrderStatus.DESCRIPTOR).items()
+}
 
 
 class HostedPage:
     """What the cashier and the result page share."""
 
-    route = ""
+    route: str
+    template: str
 
     def __init__(self, core: CoreConnection) -> None:
         self._core = core
 
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, order_id: str) -> None:
+    async def on_get(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, order_id: str
+    ) -> None:
         """The page; unknown orders and failures are small HTML pages too."""
         request: EdgeRequest = req.scope[REQUEST_KEY]
         request.route = self.route
@@ -53,40 +58,34 @@ class HostedPage:
             )
         except CoreError as error:
             status = STATUS_BY_FAMILY[error.family]
-            status = 404 if status == 400 else status  # what cannot be an order id is an order that does not exist
+            status = (
+                404 if status == 400 else status
+            )  # what cannot be an order id is an order that does not exist
             wait = retry_after_seconds(error)
             if wait is not None:
                 resp.set_header("retry-after", str(wait))
             text = texts["not_found" if status == 404 else "failed"]
-            page = render("problem.html", language, texts=texts, text=text, request_id=request.request_id)
+            page = render(
+                "problem.html", language, texts=texts, text=text, request_id=request.request_id
+            )
             show(resp, page, language, status)
             return
-        view = checkout_view(checkout, texts)
-        show(resp, self.page(view, language, texts, order_id), language)
-
-    def page(self, view: dict[str, Any], language: str, texts: Mapping[str, str], order_id: str) -> bytes:
-        """The page for an order that exists."""
-        raise NotImplementedError
+        page = render(self.template, language, texts=texts, **checkout_view(checkout, texts))
+        show(resp, page, language)
 
 
 class Cashier(HostedPage):
-    """GET /pay/{id}: how to pay, or what became of it."""
+    """GET /pay/{id}: QR code or button while the order can be paid, then what became of it."""
 
     route = PAY_PATH
-
-    def page(self, view: dict[str, Any], language: str, texts: Mapping[str, str], order_id: str) -> bytes:
-        """QR code or button while it can be paid."""
-        return render("cashier.html", language, texts=texts, **view)
+    template = "cashier.html"
 
 
 class Result(HostedPage):
-    """GET /pay/{id}/return: where the provider sends the payer back to."""
+    """GET /pay/{id}/return: the true state; after success on to the merchant, with a delay that is shown."""
 
     route = RETURN_PATH
-
-    def page(self, view: dict[str, Any], language: str, texts: Mapping[str, str], order_id: str) -> bytes:
-        """The true state; after success on to the merchant, with a delay that is shown."""
-        return render("result.html", language, texts=texts, **view)
+    template = "result.html"
 
 
 def checkout_view(checkout: Any, texts: Mapping[str, str]) -> dict[str, Any]:

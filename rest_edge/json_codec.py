@@ -1,8 +1,8 @@
 """Messages ↔ the contract's JSON, by rules read from the descriptors once; there are no exceptions per route.
 
-Rules: lowerCamelCase names; an unset `optional` is null and `omit_empty` fields are left out; times have milliseconds and
-`Z`; enums lose their prefix; a JSON number for a decimal is taken by its text; `raw_json` fields hold JSON text that is
-passed through; unknown fields are ignored; a wrong type is a violation that names the JSON field, never an exception.
+Rules: lowerCamelCase names; an unset `optional` is null and `omit_empty` fields are left out; times have
+milliseconds and `Z`; enums lose their prefix; a JSON number for a decimal is taken by its text; `raw_json` fields
+hold JSON text that is passed through; unknown fields are ignored; a wrong type is a violation that names the field.
 
 Writing is deterministic: fields in the order of the proto file, so equal messages are equal bytes.
 """
@@ -17,9 +17,8 @@ from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
-from novapay.options.v1 import options_pb2
 
+from novapay.options.v1 import options_pb2
 from rest_edge.strict_json import MAX_VIOLATIONS, JsonNumber, depth_of, dump_compact
 
 MAX_RAW_JSON_BYTES = 8 * 1024
@@ -297,7 +296,7 @@ def _raw_json(value: Any) -> str:
     return text
 
 
-def _enum_converter(descriptor: EnumDescriptor) -> Callable[[Any], int]:
+def _enum_converter(descriptor: EnumDescriptor | None) -> Callable[[Any], int]:
     numbers = enum_numbers(descriptor)
     reason = "must be one of " + ", ".join(numbers)
 
@@ -321,7 +320,11 @@ def _integer_converter(bits: int) -> Callable[[Any], int]:
     limit = 1 << bits
 
     def convert(value: Any) -> int:
-        if isinstance(value, JsonNumber) and _INTEGER.fullmatch(value) and -limit <= int(value) < limit:
+        if (
+            isinstance(value, JsonNumber)
+            and _INTEGER.fullmatch(value)
+            and -limit <= int(value) < limit
+        ):
             return int(value)
         raise WrongValue("must be a whole number")
 
@@ -336,8 +339,11 @@ def field_options(descriptor: FieldDescriptor) -> options_pb2.FieldOptions:
     return descriptor.GetOptions().Extensions[options_pb2.field]
 
 
-def enum_numbers(descriptor: EnumDescriptor) -> dict[str, int]:
+def enum_numbers(descriptor: EnumDescriptor | None) -> dict[str, int]:
     """Name without prefix → number; the zero value is not a value of the contract."""
+    assert descriptor is not None
     zero = descriptor.values_by_number[0].name
     prefix = zero.removesuffix("UNSPECIFIED")
-    return {item.name.removeprefix(prefix): item.number for item in descriptor.values if item.number}
+    return {
+        item.name.removeprefix(prefix): item.number for item in descriptor.values if item.number
+    }

@@ -5,14 +5,36 @@ The access line names the route template, not the path, because a path can hold 
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import structlog
 
+
+def _exception_without_its_text(_logger: Any, _name: str, event: Any) -> Any:
+    """Type and places only: the text of an exception can hold what the caller sent."""
+    info = event.pop("exc_info", None)
+    error = (
+        info
+        if isinstance(info, BaseException)
+        else sys.exc_info()[1]
+        if info is True
+        else (info or (None, None))[1]
+    )
+    if error is not None:
+        event["exception"] = type(error).__name__
+        event["frames"] = [
+            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
+    return event
+
+
 PROCESSORS: tuple[Any, ...] = (
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
+    _exception_without_its_text,
     structlog.processors.JSONRenderer(),
 )
 

@@ -9,16 +9,22 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from core_service import metadata
 from core_service.errors import CoreError
-
 from rest_edge.admission import Admission
 from rest_edge.client_address import Networks, client_address
-from rest_edge.errors import EdgeRefusal, body_too_large, error_body, invalid_field, retry_after_seconds
+from rest_edge.errors import (
+    EdgeRefusal,
+    body_too_large,
+    error_body,
+    invalid_field,
+    retry_after_seconds,
+    unsupported_transfer_coding,
+)
 from rest_edge.logs import access_log
 
 MAX_BODY_BYTES = 64 * 1024
@@ -31,9 +37,9 @@ CALLBACK_PREFIX = "/api/payments/callback/"
 REQUEST_KEY = "novapay.request"
 """Where the application finds the `EdgeRequest` in the ASGI scope."""
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -74,7 +80,12 @@ class EdgeMiddleware:
     """Wraps the Falcon application."""
 
     def __init__(
-        self, application: Application, *, admission: Admission, trusted_proxies: Networks, is_https: bool
+        self,
+        application: Application,
+        *,
+        admission: Admission,
+        trusted_proxies: Networks,
+        is_https: bool,
     ) -> None:
         self._application = application
         self._admission = admission
@@ -113,7 +124,9 @@ class EdgeMiddleware:
                 bytes=request.sent_bytes,
             )
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, request: EdgeRequest) -> None:
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, request: EdgeRequest
+    ) -> None:
         path: str = scope["path"]
         gate = self._admission.gate_for(path)
         body_is_whole = False
@@ -140,9 +153,13 @@ class EdgeMiddleware:
                 forwarded_for = [*(forwarded_for or ()), value]
         client = scope.get("client")
         return EdgeRequest(
-            request_id.decode("ascii") if request_id and _SANE_REQUEST_ID.fullmatch(request_id) else new_request_id(),
+            request_id.decode("ascii")
+            if request_id and _SANE_REQUEST_ID.fullmatch(request_id)
+            else new_request_id(),
             headers,
-            client_address(client[0] if client else None, forwarded_for or [], self._trusted_proxies),
+            client_address(
+                client[0] if client else None, forwarded_for or [], self._trusted_proxies
+            ),
         )
 
     def _dress(self, headers: Any, request: EdgeRequest) -> list[tuple[bytes, bytes]]:
@@ -160,7 +177,9 @@ def new_request_id() -> str:
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+)
 
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -177,7 +196,9 @@ _ODD_IN_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 
 
 def _refuse_odd_path(raw_path: bytes) -> None:
-    """404 for what no reference can be: an escaped slash or control character, bytes that are not UTF-8, dot segments."""
+    """404 for what no path of ours has: empty and dot segments, escaped slashes and controls, bytes beyond UTF-8."""
+    if b"//" in raw_path or raw_path.endswith(b"/"):
+        raise CoreError("NOT_FOUND")
     if b"%" not in raw_path and b"/." not in raw_path:
         return
     for segment in raw_path.split(b"/"):
@@ -190,13 +211,19 @@ def _refuse_odd_path(raw_path: bytes) -> None:
 
 
 async def _read_body(receive: Receive, request: EdgeRequest, limit: int) -> bytes:
-    """Exactly the body that was announced; 413 as soon as it is known to be too large."""
+    """Exactly the body that was announced; 413 as soon as it is known to be too large.
+
+    The server takes `gzip, chunked` and undoes only the chunks; what we do not read ourselves is refused.
+    """
+    codings = [value for name, value in request.headers if name == b"transfer-encoding"]
+    if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+        raise unsupported_transfer_coding()
     declared = request.header(b"content-length")
     if declared is not None and int(declared) > limit:
         raise body_too_large(limit)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            body = await _receive_all(receive, limit)
+            body: bytes = await _receive_all(receive, limit)
     except TimeoutError:
         raise invalid_field("body", "did not arrive in time") from None
     if declared is not None and len(body) != int(declared):
@@ -214,16 +241,21 @@ async def _receive_all(receive: Receive, limit: int) -> bytes:
         if len(body) > limit:
             raise body_too_large(limit)
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 async def _no_more_body() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def _answer_error(send: Send, error: CoreError | EdgeRefusal, request: EdgeRequest, *, close: bool) -> None:
+async def _answer_error(
+    send: Send, error: CoreError | EdgeRefusal, request: EdgeRequest, *, close: bool
+) -> None:
     status, body = error_body(error, request.request_id)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode("ascii")),
+    ]
     wait = retry_after_seconds(error)
     if wait is not None:
         headers.append((b"retry-after", str(wait).encode("ascii")))

@@ -21,7 +21,12 @@ from google.protobuf import descriptor_pb2
 
 from core_service.schema import Method, Route, methods
 from rest_edge.middleware import REQUEST_KEY
-from rest_edge.openapi_handwritten import HANDWRITTEN_PATHS, error_response, header_parameter, path_parameter
+from rest_edge.openapi_handwritten import (
+    HANDWRITTEN_PATHS,
+    error_response,
+    header_parameter,
+    path_parameter,
+)
 from rest_edge.openapi_schemas import (
     Comments,
     Schema,
@@ -35,7 +40,12 @@ DOCUMENT = Path(__file__).with_name("openapi.json")
 VERSION = "0.1.0"
 OPENAPI_PATHS = ("/api/openapi", "/openapi.json")
 
-_SIGNING_HEADERS = ("x-novapay-key", "x-novapay-timestamp", "x-novapay-nonce", "x-novapay-signature")
+_SIGNING_HEADERS = (
+    "x-novapay-key",
+    "x-novapay-timestamp",
+    "x-novapay-nonce",
+    "x-novapay-signature",
+)
 
 
 class OpenApi:
@@ -86,7 +96,9 @@ def _operation(method: Method, route: Route, comments: Comments) -> Schema:
     texts = comments.get(f"{method.service_full_name}.{method.name}", Texts())
     principals = {principal.value for principal in method.principals}
     operation: Schema = {
-        "operationId": method.name[0].lower() + method.name[1:] + ("Legacy" if route.deprecated else ""),
+        "operationId": method.name[0].lower()
+        + method.name[1:]
+        + ("Legacy" if route.deprecated else ""),
         "tags": [method.service_full_name.rpartition(".")[2].removesuffix("Service")],
         "summary": texts.chinese or texts.english,
         "x-summary-en": texts.english,
@@ -107,12 +119,17 @@ def _operation(method: Method, route: Route, comments: Comments) -> Schema:
             is_legacy=route.deprecated,
         )
         if body["properties"]:
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": body}},
+            }
     operation["responses"] = _responses(method, route, comments, principals)
     return operation
 
 
-def _parameters(method: Method, route: Route, comments: Comments, *, is_signed: bool) -> list[Schema]:
+def _parameters(
+    method: Method, route: Route, comments: Comments, *, is_signed: bool
+) -> list[Schema]:
     descriptor = method.request_type.DESCRIPTOR
     names = _path_names(route)
     parameters = [path_parameter(descriptor.fields_by_name[name].json_name) for name in names]
@@ -231,7 +248,9 @@ def proto_image() -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the document; the exit status says whether `--check` found a difference."""
-    parser = argparse.ArgumentParser(description="Make rest_edge/openapi.json from the proto files.")
+    parser = argparse.ArgumentParser(
+        description="Make rest_edge/openapi.json from the proto files."
+    )
     parser.add_argument("--check", action="store_true", help="only compare with the committed file")
     chosen = parser.parse_args(arguments)
     fresh = render(proto_image())

@@ -60,7 +60,9 @@ def _errors(*statuses: int) -> Schema:
     return {str(status): error_response(status) for status in statuses}
 
 
-def _success(status: int, chinese: str, media_type: str = "", schema: Schema | None = None) -> Schema:
+def _success(
+    status: int, chinese: str, media_type: str = "", schema: Schema | None = None
+) -> Schema:
     response: Schema = {"description": chinese}
     if media_type:
         response["content"] = {media_type: {"schema": schema or {"type": "string"}}}
@@ -69,7 +71,10 @@ def _success(status: int, chinese: str, media_type: str = "", schema: Schema | N
 
 _HEALTH = {
     "type": "object",
-    "properties": {"ok": {"type": "boolean"}, "database": {"type": "string", "enum": ["ok", "unavailable"]}},
+    "properties": {
+        "ok": {"type": "boolean"},
+        "database": {"type": "string", "enum": ["ok", "unavailable"]},
+    },
 }
 
 _OPERATOR = {
@@ -111,7 +116,12 @@ _SESSION_COOKIE = [{"adminSession": list[str]()}]
 
 
 def _alipay(operation_id: str, chinese: str, english: str) -> Schema:
-    success = _success(200, "回调处理成功后返回纯文本 success", "text/plain", {"type": "string", "const": "success"})
+    success = _success(
+        200,
+        "回调处理成功后返回纯文本 success",
+        "text/plain",
+        {"type": "string", "const": "success"},
+    )
     return _operation(
         operation_id,
         "ProviderCallback",
@@ -124,16 +134,30 @@ def _alipay(operation_id: str, chinese: str, english: str) -> Schema:
 
 def _page(operation_id: str, chinese: str, english: str) -> Schema:
     page = _success(200, "HTML 页面", "text/html")
-    missing = {"404": {"description": "订单不存在", "content": {"text/html": {"schema": {"type": "string"}}}}}
+    missing = {
+        "404": {
+            "description": "订单不存在",
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
+    }
     return _operation(
-        operation_id, "Checkout", chinese, english, page | missing, parameters=[path_parameter("orderId")]
+        operation_id,
+        "Checkout",
+        chinese,
+        english,
+        page | missing,
+        parameters=[path_parameter("orderId")],
     )
 
 
 def _document(operation_id: str) -> Schema:
     schema: Schema = {"type": "object", "additionalProperties": True}
     return _operation(
-        operation_id, "Document", "本 API 文档", "This document", _success(200, "OpenAPI 3.1", "application/json", schema)
+        operation_id,
+        "Document",
+        "本 API 文档",
+        "This document",
+        _success(200, "OpenAPI 3.1", "application/json", schema),
     )
 
 
@@ -172,7 +196,8 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "Session",
             "后台登录",
             "Sign in; the session comes back as a cookie",
-            _success(200, "已登录", "application/json", _SESSION) | _errors(400, 401, 403, 413, 429, 500, 503),
+            _success(200, "已登录", "application/json", _SESSION)
+            | _errors(400, 401, 403, 413, 429, 500, 503),
             requestBody={"required": True, "content": {"application/json": {"schema": _SIGN_IN}}},
         ),
         "get": _operation(
@@ -197,6 +222,12 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
     "/api/openapi": {"get": _document("openapi")},
     "/openapi.json": {"get": _document("openapiJson")},
     "/docs": {
-        "get": _operation("docs", "Document", "文档页面", "Documentation page", _success(200, "HTML 页面", "text/html"))
+        "get": _operation(
+            "docs",
+            "Document",
+            "文档页面",
+            "Documentation page",
+            _success(200, "HTML 页面", "text/html"),
+        )
     },
 }

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from buf.validate import validate_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
+from buf.validate import validate_pb2
 from rest_edge.json_codec import UPDATE_MASK, enum_numbers, field_options
 
 Schema = dict[str, Any]
@@ -35,7 +35,7 @@ Comments = Mapping[str, Texts]
 
 
 def request_schema(
-    descriptor: Descriptor, comments: Comments, *, in_path: frozenset[str], is_legacy: bool
+    descriptor: Any, comments: Comments, *, in_path: frozenset[str], is_legacy: bool
 ) -> Schema:
     """What a body may have. `in_path`: proto names that are path variables here.
 
@@ -53,7 +53,7 @@ def request_schema(
     return _object(shown, comments, lambda field: _request_field(field, comments, is_top=True))
 
 
-def response_schema(descriptor: Descriptor, comments: Comments, *, is_top: bool = True) -> Schema:
+def response_schema(descriptor: Any, comments: Comments, *, is_top: bool = True) -> Schema:
     """What an answer has. Only inside a resource can a message be null."""
     schema = _object(
         descriptor.fields, comments, lambda field: _response_field(field, comments, is_top=is_top)
@@ -62,7 +62,7 @@ def response_schema(descriptor: Descriptor, comments: Comments, *, is_top: bool 
     return schema
 
 
-def query_schema(field: FieldDescriptor) -> Schema:
+def query_schema(field: Any) -> Schema:
     """A query parameter."""
     return _plain(field)
 
@@ -70,7 +70,9 @@ def query_schema(field: FieldDescriptor) -> Schema:
 def _object(fields: Any, comments: Comments, schema_of: Any) -> Schema:
     properties = {}
     for field in fields:
-        properties[field.json_name] = schema_of(field) | comments.get(field.full_name, Texts()).described()
+        properties[field.json_name] = (
+            schema_of(field) | comments.get(field.full_name, Texts()).described()
+        )
     required = [field.json_name for field in fields if _is_required(field)]
     return {
         "type": "object",
@@ -82,7 +84,7 @@ def _object(fields: Any, comments: Comments, schema_of: Any) -> Schema:
 def _request_field(field: FieldDescriptor, comments: Comments, *, is_top: bool) -> Schema:
     """Null is an absent value; it is documented where clearing a text is the point of it."""
     options = field_options(field)
-    if field.type == FieldDescriptor.TYPE_MESSAGE:
+    if field.message_type is not None:
         inner = _object(
             field.message_type.fields,
             comments,
@@ -92,15 +94,17 @@ def _request_field(field: FieldDescriptor, comments: Comments, *, is_top: bool) 
     if options.decimal:
         return {"oneOf": [{"type": "string"}, {"type": "number"}]}
     schema = _plain(field)
-    is_text = field.type == FieldDescriptor.TYPE_STRING and not options.raw_json and not options.values
+    is_text = (
+        field.type == FieldDescriptor.TYPE_STRING and not options.raw_json and not options.values
+    )
     if is_top and is_text and field.has_presence and _may_be_empty(field):
         return _nullable(schema)
     return schema
 
 
 def _response_field(field: FieldDescriptor, comments: Comments, *, is_top: bool) -> Schema:
-    if field.type == FieldDescriptor.TYPE_MESSAGE:
-        message = field.message_type
+    message = field.message_type
+    if message is not None:
         if message.full_name == "google.protobuf.Timestamp":
             moment = {"type": "string", "format": "date-time"}
             return _nullable(moment) if _is_optional(field) else moment
@@ -167,8 +171,12 @@ def _is_required(field: FieldDescriptor) -> bool:
     if field_options(field).required:
         return True
     if field.is_repeated:
-        return _rules(field).repeated.min_items > 0
-    return field.type == FieldDescriptor.TYPE_STRING and not field.has_presence and not _may_be_empty(field)
+        return bool(_rules(field).repeated.min_items)
+    return (
+        field.type == FieldDescriptor.TYPE_STRING
+        and not field.has_presence
+        and not _may_be_empty(field)
+    )
 
 
 def _may_be_empty(field: FieldDescriptor) -> bool:
@@ -176,7 +184,8 @@ def _may_be_empty(field: FieldDescriptor) -> bool:
     rules = _rules(field).string
     if rules.min_len:
         return False
-    return not rules.pattern or rules.pattern.endswith("*$")
+    pattern = str(rules.pattern)
+    return not pattern or pattern.endswith("*$")
 
 
 def _rules(field: FieldDescriptor) -> Any:

@@ -58,7 +58,7 @@ class Stylesheet:
     def __init__(self) -> None:
         self._css = files("rest_edge").joinpath("static/pages.css").read_bytes()
 
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+    async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """The same for everybody, so it may be kept for a while."""
         resp.content_type = "text/css; charset=utf-8"
         resp.set_header("cache-control", "public, max-age=3600")

@@ -60,9 +60,7 @@ class ProviderCallback:
         if answer.body:
             resp.data = answer.body
 
-    def _refuse(
-        self, resp: falcon.asgi.Response, error: CoreError, request: EdgeRequest
-    ) -> None:
+    def _refuse(self, resp: falcon.asgi.Response, error: CoreError, request: EdgeRequest) -> None:
         status, body = error_body(error, request.request_id)
         resp.status = falcon.code_to_http_status(status)
         resp.content_type = "application/json"

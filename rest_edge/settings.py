@@ -4,10 +4,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from core_service.client import ClientTls
 
 CORE_THREADS_PER_PROCESS = 16
 """Calls that one core process works on at once; the edge lets no more than that through."""
+
+MAX_PROCESSES = 64
+MAX_CHANNELS = 64
+CHANNELS_PER_CORE_PROCESS = 8
 
 
 class InvalidSettings(Exception):
@@ -21,13 +28,14 @@ class Settings:
     `public_base_url` has no trailing slash. `core_processes` only sizes the pool of channels and the admission limits.
     """
 
-    http_bind: str = "127.0.0.1:8000"
-    core_address: str = "127.0.0.1:50051"
-    public_base_url: str = "http://127.0.0.1:8000"
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    environment: str = "development"
-    edge_processes: int = 1
-    core_processes: int = 1
+    http_bind: str
+    core_address: str
+    core_tls: ClientTls | None
+    public_base_url: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    environment: str
+    edge_processes: int
+    core_processes: int
 
     @property
     def is_https(self) -> bool:
@@ -36,8 +44,13 @@ class Settings:
 
     @property
     def channels(self) -> int:
-        """Channels to the core per process: twice the processes behind a shared TCP port, one on a Unix socket."""
-        return 1 if self.core_address.startswith("unix:") else 2 * self.core_processes
+        """Channels to the core: one on a Unix socket, many where the kernel deals them out to several processes.
+
+        It deals at random, so few of them can all fall to one process.
+        """
+        if self.core_address.startswith("unix:") or self.core_processes == 1:
+            return 1
+        return min(MAX_CHANNELS, CHANNELS_PER_CORE_PROCESS * self.core_processes)
 
     @property
     def calls_at_once(self) -> int:
@@ -46,21 +59,27 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the environment; raises `InvalidSettings`."""
+    """Read the environment; raises InvalidSettings."""
     problems: list[str] = []
-    defaults = Settings()
+    cpus = os.cpu_count() or 1
+    http_bind = environ.get("NOVAPAY_HTTP_BIND") or "127.0.0.1:8000"
+    core_address = environ.get("NOVAPAY_GRPC_BIND") or "127.0.0.1:50051"
+    base = environ.get("NOVAPAY_PUBLIC_BASE_URL") or _local_url(http_bind)
     settings = Settings(
-        http_bind=environ.get("NOVAPAY_HTTP_BIND") or defaults.http_bind,
-        core_address=environ.get("NOVAPAY_GRPC_BIND") or defaults.core_address,
-        public_base_url=(environ.get("NOVAPAY_PUBLIC_BASE_URL") or defaults.public_base_url).rstrip("/"),
+        http_bind=http_bind,
+        core_address=core_address,
+        core_tls=_core_tls(environ, problems),
+        public_base_url=base.rstrip("/"),
         trusted_proxies=_networks(environ.get("NOVAPAY_TRUSTED_PROXIES", ""), problems),
-        environment=environ.get("NOVAPAY_ENV") or defaults.environment,
-        edge_processes=_process_count(environ, "NOVAPAY_EDGE_PROCESSES", problems),
-        core_processes=_process_count(environ, "NOVAPAY_CORE_PROCESSES", problems),
+        environment=environ.get("NOVAPAY_ENV") or "development",
+        edge_processes=_processes(environ, "EDGE", max(1, cpus // 2), problems),
+        core_processes=_processes(
+            environ, "CORE", 1 if core_address.startswith("unix:") else cpus, problems
+        ),
     )
-    base = urlsplit(settings.public_base_url)
-    if base.scheme not in ("http", "https") or not base.netloc or base.path or base.query:
-        problems.append("NOVAPAY_PUBLIC_BASE_URL must be an http(s) address without a path")
+    parts = urlsplit(settings.public_base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        problems.append("NOVAPAY_PUBLIC_BASE_URL must be an http or https address")
     if settings.environment not in ("development", "test", "production"):
         problems.append("NOVAPAY_ENV must be development, test or production")
     if settings.environment == "production" and not settings.is_https:
@@ -68,6 +87,32 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise InvalidSettings("; ".join(problems))
     return settings
+
+
+def _local_url(bind: str) -> str:
+    host, _, port = bind.rpartition(":")
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port}"  # noqa: S104
+
+
+def _core_tls(environ: Mapping[str, str], problems: list[str]) -> ClientTls | None:
+    """TLS to the core when an authority for its certificate is given; with a certificate of our own it is mutual."""
+    found: dict[str, bytes] = {}
+    for name in ("CA", "CLIENT_CERT", "CLIENT_KEY"):
+        path = environ.get(f"NOVAPAY_GRPC_TLS_{name}")
+        if path:
+            try:
+                found[name] = Path(path).read_bytes()
+            except OSError as error:
+                problems.append(f"NOVAPAY_GRPC_TLS_{name}={path} cannot be read: {error.strerror}")
+    if ("CLIENT_CERT" in found) != ("CLIENT_KEY" in found):
+        problems.append("NOVAPAY_GRPC_TLS_CLIENT_CERT and NOVAPAY_GRPC_TLS_CLIENT_KEY go together")
+    if "CA" in found:
+        return ClientTls(found["CA"], found.get("CLIENT_CERT"), found.get("CLIENT_KEY"))
+    if environ.get("NOVAPAY_GRPC_TLS_CERT") or found:
+        problems.append(
+            "NOVAPAY_GRPC_TLS_CA is needed: the edge checks the core's certificate with it"
+        )
+    return None
 
 
 def _networks(text: str, problems: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -80,12 +125,11 @@ def _networks(text: str, problems: list[str]) -> tuple[IPv4Network | IPv6Network
     return tuple(networks)
 
 
-def _process_count(environ: Mapping[str, str], name: str, problems: list[str]) -> int:
-    """The number set, or one process for every two processors (the other half is the other side's)."""
-    text = environ.get(name, "")
+def _processes(environ: Mapping[str, str], kind: str, default: int, problems: list[str]) -> int:
+    text = environ.get(f"NOVAPAY_{kind}_PROCESSES", "")
     if not text:
-        return max(1, (os.cpu_count() or 1) // 2)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
-        problems.append(f"{name} must be a number from 1 to 256")
+        return min(default, MAX_PROCESSES)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PROCESSES):
+        problems.append(f"NOVAPAY_{kind}_PROCESSES must be a number from 1 to {MAX_PROCESSES}")
         return 1
     return int(text)

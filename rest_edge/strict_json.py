@@ -56,8 +56,15 @@ def load_object(raw: bytes) -> Document:
         raise InvalidJson("not an object")
     if not _SUSPICIOUS.search(text):
         return Document(value, {})
-    forbidden = {key: path for key, item in value.items() if (path := _forbidden_path(key, item)) is not None}
+    forbidden = {
+        key: path for key, item in value.items() if (path := _forbidden_path(key, item)) is not None
+    }
     return Document({key: item for key, item in value.items() if key not in forbidden}, forbidden)
+
+
+def has_forbidden_character(text: str) -> bool:
+    """Whether the text holds what no field accepts."""
+    return _FORBIDDEN.search(text) is not None
 
 
 def dump_compact(value: Any) -> str:
@@ -65,7 +72,11 @@ def dump_compact(value: Any) -> str:
     if isinstance(value, JsonNumber):
         return str.__str__(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_quote(key)}:{dump_compact(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{_quote(key)}:{dump_compact(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ",".join(map(dump_compact, value)) + "]"
     if isinstance(value, str):
@@ -90,6 +101,7 @@ _SUSPICIOUS = re.compile(r"\\u|\\[bf]|[\x7f-\x9f]")
 
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Tab, line feed and carriage return pass here: notes and metadata may hold them, names refuse them by their rule."""
+
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)

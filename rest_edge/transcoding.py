@@ -8,7 +8,7 @@ object and that it names no merchant.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import falcon.asgi
@@ -18,7 +18,6 @@ from google.rpc import error_details_pb2
 from core_service import metadata as metadata_names
 from core_service.errors import CoreError
 from core_service.schema import Method, Route, methods
-
 from rest_edge.authentication import (
     Metadata,
     idempotency_key,
@@ -30,14 +29,16 @@ from rest_edge.core_connection import CallFailed, CoreConnection
 from rest_edge.errors import invalid_field
 from rest_edge.json_codec import Violations, decoder_for, encoder_for
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
-from rest_edge.strict_json import InvalidJson, JsonNumber, load_object
+from rest_edge.strict_json import InvalidJson, JsonNumber, has_forbidden_character, load_object
 
 Responder = Callable[..., Any]
 
 _FORBIDDEN_CHARACTERS = "has a character that is not allowed"
 
 
-def add_rpc_routes(app: falcon.asgi.App[Any, Any], core: CoreConnection, guard: ConsoleGuard) -> None:
+def add_rpc_routes(
+    app: falcon.asgi.App[Any, Any], core: CoreConnection, guard: ConsoleGuard
+) -> None:
     """Add every annotated route to the application."""
     responders: dict[str, dict[str, Responder]] = defaultdict(dict)
     for method in methods():
@@ -51,13 +52,19 @@ def add_rpc_routes(app: falcon.asgi.App[Any, Any], core: CoreConnection, guard: 
 
 def resource_for(responders: dict[str, Responder]) -> object:
     """A Falcon resource with these responders by verb."""
-    return type("Resource", (), {f"on_{verb.lower()}": staticmethod(call) for verb, call in responders.items()})()
+    return type(
+        "Resource",
+        (),
+        {f"on_{verb.lower()}": staticmethod(call) for verb, call in responders.items()},
+    )()
 
 
 class RpcRoute:
     """One verb and path that is answered by one RPC."""
 
-    def __init__(self, method: Method, route: Route, core: CoreConnection, guard: ConsoleGuard) -> None:
+    def __init__(
+        self, method: Method, route: Route, core: CoreConnection, guard: ConsoleGuard
+    ) -> None:
         self._method = method
         self._template = route.template
         self._core = core
@@ -72,26 +79,38 @@ class RpcRoute:
         descriptor = method.request_type.DESCRIPTOR
         self._decoder = decoder_for(descriptor)
         self._path_names = frozenset(re.findall(r"{(\w+)}", route.template))
-        self._path_json_names = {name: descriptor.fields_by_name[name].json_name for name in self._path_names}
+        self._path_json_names = {
+            name: descriptor.fields_by_name[name].json_name for name in self._path_names
+        }
         # Query parameters may have either name: the contract has merchantCode, but also page_size.
         self._query_names = {
-            name: field.json_name for field in descriptor.fields for name in (field.name, field.json_name)
+            name: field.json_name
+            for field in descriptor.fields
+            for name in (field.name, field.json_name)
         }
         self._query_kinds = {
-            name: field.type for field in descriptor.fields for name in (field.name, field.json_name)
+            name: field.type
+            for field in descriptor.fields
+            for name in (field.name, field.json_name)
         }
         response = method.response_type.DESCRIPTOR
         self._response_field = route.response_body
         self._encode = encoder_for(
-            response.fields_by_name[route.response_body].message_type if route.response_body else response
+            response.fields_by_name[route.response_body].message_type
+            if route.response_body
+            else response
         )
 
-    async def respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **path_values: str) -> None:
+    async def respond(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **path_values: str
+    ) -> None:
         """Falcon responder."""
         request: EdgeRequest = req.scope[REQUEST_KEY]
         request.route = self._template
         violations = Violations()
         call_metadata: Metadata = []
+        if self._takes_key:
+            _pass_idempotency_key(request, resp, call_metadata)
         if self._is_operator:
             token = self._guard.session_token(req)
             if self._is_change:
@@ -104,8 +123,6 @@ class RpcRoute:
         message = self._message(values, path_values, violations)
         if violations.items:
             call_metadata.append((metadata_names.FIELD_VIOLATIONS, _packed(violations)))
-        if self._takes_key:
-            _pass_idempotency_key(request, resp, call_metadata)
         try:
             answer, trailing = await self._core.call(
                 self._method.path, message, self._method.response_type, request, call_metadata
@@ -120,14 +137,12 @@ class RpcRoute:
         resp.content_type = "application/json"
         resp.data = self._encode(answer).encode()
 
-    def _values(self, req: falcon.asgi.Request, request: EdgeRequest, violations: Violations) -> dict[str, Any]:
+    def _values(
+        self, req: falcon.asgi.Request, request: EdgeRequest, violations: Violations
+    ) -> dict[str, Any]:
         """The JSON object of the body, or the query parameters by JSON name."""
         if not self._takes_body:
-            return {
-                self._query_names[name]: self._query_value(name, value)
-                for name, value in req.params.items()
-                if name in self._query_names
-            }
+            return self._query_values(req.params, violations)
         if not request.body and self._is_operator:
             return {}
         try:
@@ -137,6 +152,18 @@ class RpcRoute:
         for path in document.forbidden.values():
             violations.add(path, _FORBIDDEN_CHARACTERS)
         return document.value
+
+    def _query_values(self, params: Mapping[str, Any], violations: Violations) -> dict[str, Any]:
+        values = {}
+        for name, value in params.items():
+            json_name = self._query_names.get(name)
+            if json_name is None:
+                continue
+            if isinstance(value, str) and has_forbidden_character(value):
+                violations.add(json_name, _FORBIDDEN_CHARACTERS)
+            else:
+                values[json_name] = self._query_value(name, value)
+        return values
 
     def _query_value(self, name: str, value: Any) -> Any:
         """A query parameter as the JSON value that its field takes; repeated ones stay a list and are refused."""
@@ -148,7 +175,9 @@ class RpcRoute:
             return JsonNumber(value)
         return value
 
-    def _message(self, values: dict[str, Any], path_values: dict[str, str], violations: Violations) -> Any:
+    def _message(
+        self, values: dict[str, Any], path_values: dict[str, str], violations: Violations
+    ) -> Any:
         message = self._method.request_type()
         self._decoder.fill(message, values, violations, except_names=self._path_names)
         for name, value in path_values.items():
@@ -158,7 +187,9 @@ class RpcRoute:
             if in_body in (None, "", value) and not isinstance(in_body, JsonNumber):
                 continue
             is_text = isinstance(in_body, str) and not isinstance(in_body, JsonNumber)
-            violations.add(json_name, "must be the one in the path" if is_text else "must be a string")
+            violations.add(
+                json_name, "must be the one in the path" if is_text else "must be a string"
+            )
         return message
 
 
@@ -172,13 +203,16 @@ def _packed(violations: Violations) -> bytes:
     packed = error_details_pb2.BadRequest()
     for field, reason in violations.items:
         packed.field_violations.add(field=field, description=reason)
-    return packed.SerializeToString()
+    data: bytes = packed.SerializeToString()
+    return data
 
 
 _VISIBLE = re.compile(rb"[\x21-\x7e]{1,255}")
 
 
-def _pass_idempotency_key(request: EdgeRequest, resp: falcon.asgi.Response, call_metadata: Metadata) -> None:
+def _pass_idempotency_key(
+    request: EdgeRequest, resp: falcon.asgi.Response, call_metadata: Metadata
+) -> None:
     key = idempotency_key(request)
     if key is None:
         return

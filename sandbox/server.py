@@ -79,6 +79,10 @@ class SandboxServer:
         """GET any JSON page of the sandbox."""
         return self._json("GET", path, None)
 
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE of a control call."""
+        return self._json("DELETE", path, None)
+
     def _json(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         response = self._http.request(method, self.url + path, json=body, timeout=60)
         if response.status >= 300:

@@ -6,13 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
@@ -52,7 +53,9 @@ class Call:
 
     @property
     def violations(self) -> list[tuple[str, str]]:
-        packed = error_details_pb2.BadRequest.FromString(self.metadata.get("x-novapay-violations-bin", b""))
+        packed = error_details_pb2.BadRequest.FromString(
+            self.metadata.get("x-novapay-violations-bin", b"")
+        )
         return [(item.field, item.description) for item in packed.field_violations]
 
 
@@ -81,7 +84,9 @@ class RecordingCore(grpc.GenericRpcHandler):
             return None
 
         def handle(request: Message, context: grpc.ServicerContext) -> Message:
-            call = Call(method.name, request, dict(context.invocation_metadata()), context.time_remaining())
+            call = Call(
+                method.name, request, dict(context.invocation_metadata()), context.time_remaining()
+            )
             self.calls.append(call)
             answer = self.answers.get(method.name)
             return answer(call, context) if answer else method.response_type()
@@ -92,7 +97,13 @@ class RecordingCore(grpc.GenericRpcHandler):
             response_serializer=method.response_type.SerializeToString,
         )
 
-    def answer(self, method: str, answer: Message | CoreError | Answer, *, trailing: tuple[tuple[str, str], ...] = ()) -> None:
+    def answer(
+        self,
+        method: str,
+        answer: Message | CoreError | Answer,
+        *,
+        trailing: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         """Script the answer of one RPC."""
 
         def reply(call: Call, context: grpc.ServicerContext) -> Message:
@@ -110,14 +121,22 @@ class RecordingCore(grpc.GenericRpcHandler):
         assert 1 == len(self.calls)
         return self.calls[0]
 
-    def _health(self, request: Any, context: grpc.ServicerContext) -> Any:
-        status = health_pb2.HealthCheckResponse.SERVING if self.serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    def _health(self, _request: Any, _context: grpc.ServicerContext) -> Any:
+        status = (
+            health_pb2.HealthCheckResponse.SERVING
+            if self.serving
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
         return health_pb2.HealthCheckResponse(status=status)
 
 
-def _abort(context: grpc.ServicerContext, error: CoreError, trailing: tuple[tuple[str, str], ...]) -> None:
+def _abort(
+    context: grpc.ServicerContext, error: CoreError, trailing: tuple[tuple[str, str], ...]
+) -> NoReturn:
     """Packs a CoreError as the core does."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain="novapay", metadata={"family": error.family})
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain="novapay", metadata={"family": error.family}
+    )
     if error.details is not None:
         info.metadata["details"] = json.dumps(error.details)
     details = [info]
@@ -135,7 +154,9 @@ def _abort(context: grpc.ServicerContext, error: CoreError, trailing: tuple[tupl
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    context.set_trailing_metadata((*trailing, ("grpc-status-details-bin", status.SerializeToString())))
+    context.set_trailing_metadata(
+        (*trailing, ("grpc-status-details-bin", status.SerializeToString()))
+    )
     context.abort(_CODES[error.family], error.message)
 
 
@@ -165,13 +186,13 @@ class Edge:
         method: str,
         path: str,
         body: bytes | dict[str, Any] | None = None,
-        headers: dict[str, str | bytes] | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
     ) -> Answered:
         """One request on its own connection; a dict is sent as JSON."""
         raw = json.dumps(body).encode() if isinstance(body, dict) else body
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request(method, path, body=raw, headers=headers or {})
+            connection.request(method, path, body=raw, headers=dict(headers or {}))
             return _answered(connection.getresponse())
         finally:
             connection.close()
@@ -205,7 +226,15 @@ def running_edge(directory: Path, **environment: str) -> Iterator[Edge]:
         log = directory / "edge.log"
         with log.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "rest_edge/gunicorn.conf.py", "-b", f"fd://{listener.fileno()}"],
+                [
+                    sys.executable,
+                    "-m",
+                    "gunicorn",
+                    "-c",
+                    "rest_edge/gunicorn.conf.py",
+                    "-b",
+                    f"fd://{listener.fileno()}",
+                ],
                 cwd=REPOSITORY,
                 env={
                     "PATH": os.environ["PATH"],
@@ -228,22 +257,39 @@ def running_edge(directory: Path, **environment: str) -> Iterator[Edge]:
         assert 0 == process.wait(20)
 
 
-@pytest.fixture(scope="session")
-def recording_core() -> Iterator[RecordingCore]:
+@contextmanager
+def running_core(port: int = 0) -> Iterator[RecordingCore]:
+    """A recording core on loopback."""
     core = RecordingCore()
     server = grpc.server(
         ThreadPoolExecutor(8),
-        handlers=(core,),
+        handlers=[core],
         options=(
             ("grpc.max_metadata_size", MAX_METADATA_BYTES),
             ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
             ("grpc.so_reuseport", 0),
         ),
     )
-    core.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    core.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     server.start()
-    yield core
-    server.stop(None).wait()
+    try:
+        yield core
+    finally:
+        server.stop(None).wait()
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Look again until it holds."""
+    ends_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends_at, "it never became true"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def recording_core() -> Iterator[RecordingCore]:
+    with running_core() as core:
+        yield core
 
 
 @pytest.fixture

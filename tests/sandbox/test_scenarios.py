@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 import alipay
 import pytest
 import requests
-import urllib3
 import wechatpayv3
 
 from sandbox.scenarios import AMOUNT_TABLE, OPERATIONS, SCENARIOS
@@ -487,5 +486,5 @@ def test_rules_are_counted_and_checked(sandbox: SandboxServer) -> None:
     ):
         with pytest.raises(RuntimeError, match="400"):
             sandbox.control("scenarios", **wrong)
-    urllib3.request("DELETE", f"{sandbox.url}/control/scenarios")
+    sandbox.delete("/control/scenarios")
     assert sandbox.get("/control/scenarios")["rules"] == []

@@ -1,0 +1,40 @@
+"""What the hosted cashier may show of an order, and asking the provider while somebody looks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from core_service.application import merchant_cache
+from core_service.domain.payment_order import OPEN_STATUSES
+from core_service.errors import CoreError
+from core_service.storage import payment_orders
+from core_service.storage.payment_orders import PaymentOrderRow
+
+ASK_SPACING_SECONDS = 3.0
+"""However many pages look at an order, its provider is asked no more often than this."""
+
+
+@dataclass(frozen=True)
+class CheckoutView:
+    """An order for a payer's eyes."""
+
+    order: PaymentOrderRow
+    merchant_name: str
+    checkout_url: str
+    """Empty when the order can no longer be paid, or not yet."""
+
+
+def look(order_id: str, *, now: datetime) -> CheckoutView:
+    """The order as it is; a worker is told to ask the provider soon. Raises ORDER_NOT_FOUND.
+
+    The order id is unguessable and is itself the permission to look.
+    """
+    order = payment_orders.find_by_id(order_id)
+    if order is None:
+        raise CoreError("ORDER_NOT_FOUND")
+    merchant = merchant_cache.by_id(order.merchant_id)
+    is_payable = order.status in OPEN_STATUSES and now < order.expire_at
+    if order.status in OPEN_STATUSES:
+        payment_orders.ask_soon(order.merchant_id, order.id, seconds=ASK_SPACING_SECONDS)
+    return CheckoutView(
+        order, merchant.facts.name, (order.checkout_url or "") if is_payable else ""
+    )

@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 
 import grpc
 
-from core_service.application import callbacks, checkout, finance, merchant_cache, payment_orders, provider_notifications
+from core_service.application import (
+    callbacks,
+    checkout,
+    finance,
+    merchant_cache,
+    payment_orders,
+    provider_notifications,
+)
 from core_service.application.idempotency import Replay
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.application.payment_orders import CreateOrder, OrderResult, References

@@ -24,7 +24,7 @@ def changes_of(request: Any, *, naming: Collection[str]) -> dict[str, Any]:
     The mask says which; without one, the fields that are present. Fields in `naming` only say what
     is changed. Raises INVALID_REQUEST for a path that is no field.
     """
-    fields = request.DESCRIPTOR.fields_by_name.keys() - {_UPDATE_MASK}
+    fields = set(request.DESCRIPTOR.fields_by_name) - {_UPDATE_MASK}
     if request.HasField(_UPDATE_MASK):
         paths = list(request.update_mask.paths)
     else:

@@ -96,4 +96,5 @@ def current_call() -> Call | None:
 
 
 def set_current_call(call: Call | None) -> None:
+    """Says what this thread works on from now."""
     _current.call = call

@@ -8,7 +8,7 @@ REQUEST_ID = "x-request-id"
 CLIENT_ADDRESS = "x-novapay-client-address"
 """Textual IP address of the HTTP client; believed only from peers on this host or with a client certificate."""
 
-SERVICE_TOKEN = "authorization"
+SERVICE_TOKEN = "authorization"  # noqa: S105 (a name)
 """`Bearer <NOVAPAY_GRPC_TOKEN>`: an internal service."""
 
 API_KEY = "x-novapay-key-bin"
@@ -22,7 +22,7 @@ IDEMPOTENCY_KEY = "idempotency-key-bin"
 FIELD_VIOLATIONS = "x-novapay-violations-bin"
 """Serialized google.rpc.BadRequest: what the edge could not put into the message; answered after authentication."""
 
-SESSION_TOKEN = "x-novapay-session-bin"
+SESSION_TOKEN = "x-novapay-session-bin"  # noqa: S105 (a name)
 """An operator's session token."""
 
 IDEMPOTENCY_STATUS = "x-novapay-idempotency-status"

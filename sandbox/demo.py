@@ -1,7 +1,7 @@
 """`novapay demo`: takes a payment on each channel, shows the signed callback, refunds a part, and tells the story.
 
-Uses the running stack, or starts one for the time of the demo. Every line is something that was seen: the exit status is
-0 only if all of it happened.
+Uses the running stack, or starts one for the time of the demo. Every line is something that was seen: the
+exit status is 0 only if all of it happened.
 """
 
 import json
@@ -171,7 +171,7 @@ def _wait(condition: Callable[[], Any], what: str) -> Any:
         time.sleep(0.1)
 
 
-def _expect(holds: bool, text: str) -> None:
+def _expect(holds: object, text: str) -> None:
     if not holds:
         raise StepFailed(text)
 

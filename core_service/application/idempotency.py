@@ -1,7 +1,8 @@
-"""Idempotency keys (contract section 4): the first request runs, its final answer is stored with its effect, repeats get it.
+"""Idempotency keys (contract section 4): the first request runs, its final answer is kept for repeats.
 
-The scope is merchant + operation + key. What is stored is the bytes of the answer, made by the caller's `encode`; a refusal of
-the operation itself (404, 409, 422) is stored as its reason. Failures of ours or of a provider are never stored: a retry goes on.
+The scope is merchant + operation + key. What is stored, in the transaction of the effect, is the bytes of
+the answer, made by the caller's `encode`; a refusal of the operation itself (404, 409, 422) is stored as its
+reason. Failures of ours or of a provider are never stored: a retry goes on.
 """
 
 import hashlib
@@ -101,7 +102,10 @@ def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:
 
 
 def refuse(claim: Claim | None, refusal: CoreError) -> None:
-    """Stores a refusal of the operation itself; any other ends the lease, so that a retry runs anew. Raises ClaimLost."""
+    """Stores a refusal of the operation itself; any other ends the lease, so that a retry runs anew.
+
+    Raises ClaimLost.
+    """
     if claim is None:
         return
     if not is_final(refusal):

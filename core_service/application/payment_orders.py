@@ -1,8 +1,9 @@
 """Create, query and close an order.
 
-Creating on a channel that signs locally (Alipay page pay) is one transaction. On a channel that must be called, the intent is
-committed first, the provider is called with no transaction open, and a second transaction records the answer; an answer
-that does not come leaves the order PENDING, and the same request again finishes the same order.
+Creating on a channel that signs locally (Alipay page pay) is one transaction. On a channel that must be
+called, the intent is committed first, the provider is called with no transaction open, and a second
+transaction records the answer; an answer that does not come leaves the order PENDING, and the same request
+again finishes the same order.
 """
 
 import json
@@ -262,7 +263,7 @@ class _Creation:
         )
 
     def _return_url(self, order_id: str, wanted: str | None) -> str:
-        """The merchant's address, or the hosted result page, which knows the way to addresses too long for a provider."""
+        """The merchant's address; one too long for a provider is reached by way of the result page."""
         if wanted is not None and len(wanted) <= LONGEST_PROVIDER_RETURN_URL:
             return wanted
         return f"{self.public_base_url}/pay/{order_id}/return"
@@ -361,7 +362,10 @@ class _Creation:
 def query(
     call: Call, merchant: MerchantSnapshot, names: "References", *, sync: bool, now: datetime
 ) -> OrderView:
-    """An order; with `sync` the provider is asked first unless the order is paid. Raises ORDER_NOT_FOUND, PROVIDER_…."""
+    """An order; with `sync` the provider is asked first unless the order is paid.
+
+    Raises ORDER_NOT_FOUND, PROVIDER_….
+    """
     access.spend_nonce(call)
     access.nonce_spent(call)
     view = find(merchant, names)

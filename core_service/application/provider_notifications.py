@@ -1,7 +1,7 @@
 """A provider's notification: found by account and token, verified, applied in one transaction, then acknowledged.
 
-Whatever came to a known account is kept. A wrong token, a disabled account, an unknown order and an order of another account get
-one and the same answer, which says nothing.
+Whatever came to a known account is kept. A wrong token, a disabled account, an unknown order and an order
+of another account get one and the same answer, which says nothing.
 """
 
 import hmac

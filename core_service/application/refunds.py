@@ -1,7 +1,8 @@
 """Create and query a refund, and the one way in which a report about a refund changes it.
 
-The amount is reserved and the refund with its final number committed before the provider is called. A definite no gives the
-reservation back; anything else that is not a yes keeps it, and workers go on asking with the same number.
+The amount is reserved and the refund with its final number committed before the provider is called. A
+definite no gives the reservation back; anything else that is not a yes keeps it, and workers go on asking
+with the same number.
 """
 
 from collections.abc import Callable
@@ -234,7 +235,10 @@ def _ensure_same(
 def _send(
     call: Call, merchant: MerchantSnapshot, refund: RefundRow, order: PaymentOrderRow, now: datetime
 ) -> RefundResult:
-    """Calls the provider for a new refund and applies what it says. Raises PROVIDER_…; the refund has its state by then."""
+    """Calls the provider for a new refund and applies what it says.
+
+    Raises PROVIDER_…; the refund has its state by then.
+    """
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
     event = Event(call.actor, "refund", call.request_id)

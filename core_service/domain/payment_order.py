@@ -1,7 +1,8 @@
 """What a report about a payment means for an order: a total table and the marks that go with it.
 
-Statuses move PENDING → PROCESSING → SUCCEEDED, FAILED or CANCELLED. Money is a fact: when a provider proves it for an order
-that was closed or had failed, the order becomes SUCCEEDED and is marked late. Nothing leaves SUCCEEDED.
+Statuses move PENDING → PROCESSING → SUCCEEDED, FAILED or CANCELLED. Money is a fact: when a provider proves
+it for an order that was closed or had failed, the order becomes SUCCEEDED and is marked late. Nothing leaves
+SUCCEEDED.
 """
 
 from dataclasses import dataclass

@@ -41,6 +41,8 @@ class Table(peewee.Model):
     """Base of every model."""
 
     class Meta:
+        """Peewee's settings."""
+
         database = database
         legacy_table_names = False
 
@@ -109,11 +111,12 @@ def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = No
         except CoreError as refusal:
             if attempt == MAX_TRIES or getattr(refusal.__cause__, "pgcode", None) not in _RETRIED:
                 raise
-        time.sleep(random.uniform(0.005, 0.03) * attempt)
+        time.sleep(random.uniform(0.005, 0.03) * attempt)  # noqa: S311 (jitter)
     raise CoreError("OVERLOADED", retry_after_seconds=1)
 
 
 def in_transaction() -> bool:
+    """Whether this thread has a transaction open."""
     return bool(database.in_transaction())
 
 

@@ -24,15 +24,16 @@ def post(
         "VALUES (%s, %s, %s, %s, %s, %s, %s)",
         (merchant_id, journal_id, kind, source, order_id, refund_id, now),
     )
-    rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(lines))
-    values = [
-        value
-        for number, line in enumerate(lines, 1)
-        for value in (merchant_id, journal_id, number, line.account, line.amount_fen)
-    ]
     execute(
-        f"INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) VALUES {rows}",
-        values,
+        "INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) "
+        "SELECT %s, %s, * FROM unnest(%s::integer[], %s::text[], %s::bigint[])",
+        (
+            merchant_id,
+            journal_id,
+            list(range(1, len(lines) + 1)),
+            [line.account for line in lines],
+            [line.amount_fen for line in lines],
+        ),
     )
 
 
@@ -56,14 +57,16 @@ CHECKS: dict[str, str] = {
         "WHERE (coalesce(r.status, '') = 'SUCCEEDED') <> (j.id IS NOT NULL)"
     ),
     "journals_have_the_amounts": (
-        "SELECT count(*) AS n FROM journals j JOIN journal_lines l ON (l.merchant_id, l.journal_id) = (j.merchant_id, j.id) "
+        "SELECT count(*) AS n FROM journals j "
+        "JOIN journal_lines l ON (l.merchant_id, l.journal_id) = (j.merchant_id, j.id) "
         "LEFT JOIN payment_orders o ON (o.merchant_id, o.id) = (j.merchant_id, j.order_id) "
         "LEFT JOIN refunds r ON (r.merchant_id, r.id) = (j.merchant_id, j.refund_id) "
         "WHERE l.account = 'provider_balance' AND l.amount_fen <> "
         "CASE j.kind WHEN 'REFUND' THEN -r.amount_fen ELSE o.amount_fen END"
     ),
     "reservations_equal_refunds": (
-        "SELECT count(*) AS n FROM payment_orders o WHERE refund_reserved_fen <> (SELECT coalesce(sum(r.amount_fen), 0) "
+        "SELECT count(*) AS n FROM payment_orders o "
+        "WHERE refund_reserved_fen <> (SELECT coalesce(sum(r.amount_fen), 0) "
         "FROM refunds r WHERE (r.merchant_id, r.order_id) = (o.merchant_id, o.id) AND r.status <> 'FAILED')"
     ),
     "refunded_equals_refunds": (
@@ -80,7 +83,8 @@ CHECKS: dict[str, str] = {
         "ORDER BY e.at DESC, e.id DESC LIMIT 1)"
     ),
     "deliveries_end_as_their_attempts_say": (
-        "SELECT count(*) AS n FROM deliveries d WHERE (status = 'DELIVERED') <> EXISTS (SELECT 1 FROM delivery_attempts a "
+        "SELECT count(*) AS n FROM deliveries d "
+        "WHERE (status = 'DELIVERED') <> EXISTS (SELECT 1 FROM delivery_attempts a "
         "WHERE (a.merchant_id, a.delivery_id) = (d.merchant_id, d.id) AND a.outcome = 'delivered')"
     ),
 }

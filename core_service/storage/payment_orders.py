@@ -1,6 +1,7 @@
 """Orders, their events, the payments received for them, and what a person should look at.
 
-Hot statements are constant SQL. Rows are changed only by guarded updates; events and received payments are only inserted.
+Hot statements are constant SQL. Rows are changed only by guarded updates; events and received payments are
+only inserted.
 """
 
 from dataclasses import dataclass
@@ -203,7 +204,8 @@ def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow | 
 def note_provider_status(order: PaymentOrderRow, provider_status: str, *, now: datetime) -> None:
     """The provider's own word changed, the order's status did not."""
     execute(
-        "UPDATE payment_orders SET provider_status = %s, updated_at = %s WHERE merchant_id = %s AND id = %s AND status = %s",
+        "UPDATE payment_orders SET provider_status = %s, updated_at = %s "
+        "WHERE merchant_id = %s AND id = %s AND status = %s",
         (provider_status, now, order.merchant_id, order.id, order.status),
     )
 
@@ -219,8 +221,8 @@ def add_event(
 ) -> None:
     """One line of the history."""
     execute(
-        "INSERT INTO payment_events (merchant_id, order_id, id, refund_id, at, actor, cause, before_status, after_status, "
-        "detail, request_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO payment_events (merchant_id, order_id, id, refund_id, at, actor, cause, "
+        "before_status, after_status, detail, request_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (order.merchant_id, order.id, new_id("ev"), refund_id, now, event.actor, event.cause, before, after,
          event.detail, event.request_id),
     )  # fmt: skip

@@ -15,8 +15,8 @@ def keep(
     """`outcome`: applied, nothing_new, or why it was not believed (then only the body's beginning is kept)."""
     is_believed = outcome in ("applied", "nothing_new")
     execute(
-        "INSERT INTO provider_notifications (merchant_id, id, account_id, provider_event_id, order_id, refund_id, outcome, "
-        "body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO provider_notifications (merchant_id, id, account_id, provider_event_id, "
+        "order_id, refund_id, outcome, body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (merchant_id, new_id("ntf"), account_id, event_id, order_id, refund_id, outcome,
          body if is_believed else body[:LONGEST_REJECTED_BODY], now),
     )  # fmt: skip

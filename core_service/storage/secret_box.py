@@ -30,7 +30,7 @@ class Place:
     merchant_id: str
 
     def associated_data(self) -> bytes:
-        return "\x1f".join((self.table, self.row_id, self.field, self.merchant_id)).encode()
+        return f"{self.table}\x1f{self.row_id}\x1f{self.field}\x1f{self.merchant_id}".encode()
 
 
 class SecretBox:

@@ -35,7 +35,7 @@ class GenericClient:
         descriptor = self.pool.FindServiceByName(service).FindMethodByName(method)
         request = message_factory.GetMessageClass(descriptor.input_type)(**fields)
         answer = message_factory.GetMessageClass(descriptor.output_type)
-        rpc = self.channel.unary_unary(
+        rpc: Any = self.channel.unary_unary(
             f"/{service}/{method}", lambda message: message.SerializeToString(), answer.FromString
         )
         return rpc(request, metadata=self.metadata, timeout=15)

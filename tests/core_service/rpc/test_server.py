@@ -195,12 +195,15 @@ def test_o01_more_calls_than_the_server_takes_are_refused_at_once(core_database:
         refused.append(answer)
         return answer
 
-    with running_server({CREATE: linger}) as server, channel_to(server) as channel:
-        with ThreadPoolExecutor(3 * THREADS) as pool:
-            asked = [pool.submit(ask, channel) for _ in range(3 * THREADS)]
-            wait_until(lambda: refused.count("OVERLOADED") >= THREADS)
-            leave.set()
-            answers = [each.result() for each in asked]
+    with (
+        running_server({CREATE: linger}) as server,
+        channel_to(server) as channel,
+        ThreadPoolExecutor(3 * THREADS) as pool,
+    ):
+        asked = [pool.submit(ask, channel) for _ in range(3 * THREADS)]
+        wait_until(lambda: refused.count("OVERLOADED") >= THREADS)
+        leave.set()
+        answers = [each.result() for each in asked]
     assert set(answers) == {"OK", "OVERLOADED"}
 
 

@@ -16,7 +16,7 @@ from core_service.application.admin_values import (
 from core_service.calls import Call
 from core_service.domain import money
 from core_service.domain.ids import new_id
-from core_service.errors import CoreError, FieldViolation
+from core_service.errors import CoreError, FieldViolation, invalid_request
 from core_service.storage import audit, channel_accounts, merchants
 from core_service.storage import bindings as storage
 from core_service.storage.bindings import BindingRow, BindingView
@@ -108,9 +108,15 @@ def _columns(changes: Changes) -> dict[str, Any]:
             text = changes[name]
             columns[f"{name}_fen"] = money.parse_amount(text) if text else None
     if "fee_rate" in changes:
-        text = changes["fee_rate"]
-        columns["fee_rate"] = money.parse_rate(text) if text else Decimal(0)
+        columns["fee_rate"] = _rate(changes["fee_rate"])
     return columns
+
+
+def _rate(text: str | None) -> Decimal:
+    try:
+        return money.parse_rate(text) if text else Decimal(0)
+    except ValueError as problem:
+        raise invalid_request(FieldViolation("feeRate", str(problem))) from None
 
 
 def _ensure_limits(row: BindingRow) -> None:

@@ -205,14 +205,20 @@ def _config(text: str, provider: Provider) -> Config:
     if not isinstance(value, dict):
         raise invalid_request(FieldViolation("config", "must be a JSON object"))
     known = {field.name for field in provider.account_fields}
-    ensure(
-        [
-            FieldViolation(f"config.{key[:64]}", "this channel has no such key")
-            for key in value
-            if key not in known
-        ]
-    )
+    violations = []
+    for key, entry in value.items():
+        if key not in known:
+            violations.append(FieldViolation(f"config.{key[:64]}", "this channel has no such key"))
+        elif not _is_text(entry):
+            violations.append(FieldViolation(f"config.{key}", "must be text"))
+    ensure(violations)
     return value
+
+
+def _is_text(value: object) -> bool:
+    """None, text, or (several certificates) a list of texts."""
+    entries = value if isinstance(value, list) else [value]
+    return value is None or all(isinstance(entry, str) for entry in entries)
 
 
 def _without_empty(config: Mapping[str, Any]) -> Config:

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from core_service.application import audit_log, system_config
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.timestamps import timestamp
 from core_service.storage.audit import AuditEntry
 from novapay.config.v1 import config_service_pb2 as pb
 from novapay.config.v1.config_service_pb2_grpc import ConfigServiceServicer
@@ -28,7 +28,7 @@ class ConfigServicer(ConfigServiceServicer):
                     value=entry.value,
                     group=entry.group,
                     label=entry.label,
-                    updated_at=_timestamp(entry.updated_at),
+                    updated_at=timestamp(entry.updated_at),
                 )
                 for entry in system_config.entries()
             ]
@@ -57,7 +57,7 @@ class ConfigServicer(ConfigServiceServicer):
 def _record(entry: AuditEntry) -> pb.AuditRecord:
     return pb.AuditRecord(
         id=entry.id,
-        at=_timestamp(entry.at),
+        at=timestamp(entry.at),
         actor=entry.actor,
         action=entry.action,
         target=entry.target,
@@ -66,9 +66,3 @@ def _record(entry: AuditEntry) -> pb.AuditRecord:
         client_address=entry.client_address,
         request_id=entry.request_id,
     )
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message

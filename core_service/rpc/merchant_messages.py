@@ -4,11 +4,10 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from core_service.application.channel_accounts import ChannelAccountView
 from core_service.domain import money
 from core_service.errors import FieldViolation, invalid_request
+from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.bindings import BindingView
 from core_service.storage.credentials import CredentialRow
 from core_service.storage.merchants import MerchantRow
@@ -64,15 +63,15 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         company_registration_id=row.company_registration_id,
         onboarding_note=row.onboarding_note,
         review_note=row.review_note,
-        approved_at=_timestamp(row.approved_at),
+        approved_at=optional_timestamp(row.approved_at),
         approved_by=row.approved_by,
-        status_changed_at=_timestamp(row.status_changed_at),
+        status_changed_at=optional_timestamp(row.status_changed_at),
         callback_base=row.callback_base,
         notify_secret=row.notify_secret_mask,
         api_ip_whitelist=row.api_ip_whitelist,
         callback_enabled=row.callback_enabled,
-        created_at=_timestamp(row.created_at),
-        updated_at=_timestamp(row.updated_at),
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
     )
 
 
@@ -89,8 +88,8 @@ def binding_message(view: BindingView) -> pb.Binding:
         min_amount=_amount(row.min_amount_fen),
         max_amount=_amount(row.max_amount_fen),
         fee_rate=money.format_rate(row.fee_rate),
-        created_at=_timestamp(row.created_at),
-        updated_at=_timestamp(row.updated_at),
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
     )
 
 
@@ -106,8 +105,8 @@ def account_message(view: ChannelAccountView) -> pb.ChannelAccount:
         callback_token=view.callback_token,
         callback_url=view.callback_url,
         config=row.config_masked,
-        created_at=_timestamp(row.created_at),
-        updated_at=_timestamp(row.updated_at),
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
     )
 
 
@@ -118,9 +117,9 @@ def credential_message(row: CredentialRow) -> pb.Credential:
         merchant_code=row.merchant_code,
         label=row.label,
         enabled=row.enabled,
-        expires_at=_timestamp(row.expires_at),
-        last_used_at=_timestamp(row.last_used_at),
-        created_at=_timestamp(row.created_at),
+        expires_at=optional_timestamp(row.expires_at),
+        last_used_at=optional_timestamp(row.last_used_at),
+        created_at=timestamp(row.created_at),
     )
 
 
@@ -143,11 +142,3 @@ def _status(number: int) -> str:
 
 def _amount(fen: int | None) -> str | None:
     return None if fen is None else money.format_fen(fen)
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message

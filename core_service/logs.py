@@ -33,7 +33,21 @@ FIELDS = frozenset(
         "refund_id",
         "count",
         "worker",
+        "workers",
+        "unfinished",
         "signal",
+        "job",
+        "rows",
+        "why",
+        "problem",
+        "error",
+        "attempt",
+        "delivered",
+        "recorded",
+        "event_type",
+        "http_status",
+        "next_status",
+        "merchant_id",
     }
 )
 

@@ -1,7 +1,7 @@
 """`python -m core_service serve|work|migrate|check-config`: one process of the core.
 
-Exit status: 0 after an orderly end, 1 when work was cut off or migrations are pending, 2 when the
-process refuses to start (what to do about it is on standard error).
+Exit status: 0 after an orderly end, 1 when work was cut off, 2 when the process refuses to start;
+what to do about that is on standard error.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def _run(command: str, settings: Settings, database_url: str) -> int:
             case "work":
                 return bootstrap.work(settings, database_url)
             case _:
-                return migrator.main(database_url=database_url, check=False)
+                migrator.migrate(database_url)
+                return 0
     except (bootstrap.StartRefused, migrator.MigrationError, PortTaken) as refusal:
         return _refused(str(refusal))
 

@@ -9,15 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from core_service import logs
-from core_service.application import access, administration, merchant_cache, sessions, system_config
+from core_service import logs, workers
+from core_service.application import (
+    access,
+    administration,
+    callback_attempts,
+    merchant_cache,
+    routing,
+    sessions,
+    system_config,
+)
 from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
 from core_service.application.merchants import Merchants
 from core_service.background import Repeating
+from core_service.outbound_http import CallbackClient
 from core_service.rpc.access_servicer import AccessServicer
 from core_service.rpc.callers import Callers
 from core_service.rpc.config_servicer import ConfigServicer
@@ -34,6 +44,7 @@ from core_service.storage.secret_box import SecretBox, SecretUnreadable
 
 SPARE_CONNECTIONS = 4
 """Beside one for each thread that handles calls: refresher, key use, first operator."""
+WORKER_CONNECTIONS = 24
 KEY_USE_SECONDS = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -59,19 +70,13 @@ def serve(settings: Settings, database_url: str) -> None:
 @contextmanager
 def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     """A started server with everything that it needs around it."""
-    prepare(settings, database_url, max_connections=THREADS + SPARE_CONNECTIONS)
+    box = prepare(settings, database_url, max_connections=THREADS + SPARE_CONNECTIONS)
     with connection_scope():
         administration.ensure_first_operator(settings.admin_bootstrap, now=datetime.now(UTC))
     probe = DatabaseProbe(database_url)
     key_use = Repeating("key-use", KEY_USE_SECONDS, _write_key_use)
     server = CoreServer(
-        {
-            "novapay.payments.v1.PaymentService": PaymentServicer(),
-            "novapay.refunds.v1.RefundService": RefundServicer(),
-            "novapay.merchants.v1.MerchantService": _merchant_servicer(settings),
-            "novapay.access.v1.AccessService": AccessServicer(),
-            "novapay.config.v1.ConfigService": ConfigServicer(),
-        },
+        _servicers(settings, box),
         Interceptors(Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up),
         bind=settings.grpc_bind,
         tls=_server_tls(settings.grpc_tls),
@@ -93,7 +98,37 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
         database.database.close_all()
 
 
-def prepare(settings: Settings, database_url: str, *, max_connections: int) -> None:
+def work(settings: Settings, database_url: str) -> int:
+    """Run the workers until SIGTERM or SIGINT; the exit status. Raises StartRefused."""
+    prepare(settings, database_url, max_connections=WORKER_CONNECTIONS)
+    system_config.start_refresher()
+    try:
+        return workers.main()
+    finally:
+        system_config.stop_refresher()
+        database.database.close_all()
+
+
+def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
+    """Who handles which service."""
+    return {
+        "novapay.payments.v1.PaymentService": PaymentServicer(settings.public_base_url),
+        "novapay.refunds.v1.RefundService": RefundServicer(),
+        "novapay.merchants.v1.MerchantService": MerchantServicer(
+            Merchants(box, settings.outbound_allow),
+            Credentials(box),
+            ChannelAccounts(
+                box,
+                public_base_url=settings.public_base_url,
+                allow_custom_base_url=not settings.is_production,
+            ),
+        ),
+        "novapay.access.v1.AccessService": AccessServicer(),
+        "novapay.config.v1.ConfigService": ConfigServicer(),
+    }
+
+
+def prepare(settings: Settings, database_url: str, *, max_connections: int) -> SecretBox:
     """What every process of the core needs: logs, database, keys, runtime settings.
 
     Raises StartRefused.
@@ -115,19 +150,9 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> N
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
     sessions.configure(box)
-
-
-def _merchant_servicer(settings: Settings) -> MerchantServicer:
-    box = SecretBox(settings.encryption_keys)
-    return MerchantServicer(
-        Merchants(box, settings.outbound_allow),
-        Credentials(box),
-        ChannelAccounts(
-            box,
-            public_base_url=settings.public_base_url,
-            allow_custom_base_url=not settings.is_production,
-        ),
-    )
+    routing.configure(settings.outbound_allow)
+    callback_attempts.configure(CallbackClient(settings.outbound_allow))
+    return box
 
 
 def _ensure_readable(box: SecretBox) -> None:

@@ -1,5 +1,6 @@
 """Which address a request comes from: the peer's, or what trusted proxies say about it."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
@@ -26,6 +27,7 @@ def client_address(peer: str | None, forwarded_for: list[bytes], trusted: Networ
     return str(address)
 
 
+@lru_cache(maxsize=4096)
 def _parse(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -39,6 +39,7 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
     """One connection."""
 
     _header_timer: asyncio.TimerHandle | None = None
+    _peer_is_done = False
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock for the first header block; later ones fall under the keep-alive timer."""
@@ -59,7 +60,19 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
             self._send_error_response(400, "")
             self._close_transport()
             return False
+        self._peer_is_done = True
         return self._current_request is not None
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> Any:  # noqa: FBT001
+        return self._peer_is_done or super()._will_close(request, response_requires_close)
+
+    def _arm_keepalive_timer(self) -> None:
+        """No further request can come from a peer that stopped sending."""
+        if self._peer_is_done:
+            self._close_transport()
+            self._request_ready.set()
+        else:
+            super()._arm_keepalive_timer()
 
     def _on_headers_complete(self) -> Any:
         self._stop_header_timer()

@@ -13,6 +13,8 @@ CORE_THREADS_PER_PROCESS = 16
 """Calls that one core process works on at once; the edge lets no more than that through."""
 
 MAX_PROCESSES = 64
+MAX_CHANNELS = 64
+CHANNELS_PER_CORE_PROCESS = 8
 
 
 class InvalidSettings(Exception):
@@ -42,8 +44,13 @@ class Settings:
 
     @property
     def channels(self) -> int:
-        """Channels to the core per process: twice the processes behind a shared TCP port, one on a Unix socket."""
-        return 1 if self.core_address.startswith("unix:") else 2 * self.core_processes
+        """Channels to the core: one on a Unix socket, many where the kernel deals them out to several processes.
+
+        It deals at random, so few of them can all fall to one process.
+        """
+        if self.core_address.startswith("unix:") or self.core_processes == 1:
+            return 1
+        return min(MAX_CHANNELS, CHANNELS_PER_CORE_PROCESS * self.core_processes)
 
     @property
     def calls_at_once(self) -> int:

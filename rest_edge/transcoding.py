@@ -109,6 +109,8 @@ class RpcRoute:
         request.route = self._template
         violations = Violations()
         call_metadata: Metadata = []
+        if self._takes_key:
+            _pass_idempotency_key(request, resp, call_metadata)
         if self._is_operator:
             token = self._guard.session_token(req)
             if self._is_change:
@@ -121,8 +123,6 @@ class RpcRoute:
         message = self._message(values, path_values, violations)
         if violations.items:
             call_metadata.append((metadata_names.FIELD_VIOLATIONS, _packed(violations)))
-        if self._takes_key:
-            _pass_idempotency_key(request, resp, call_metadata)
         try:
             answer, trailing = await self._core.call(
                 self._method.path, message, self._method.response_type, request, call_metadata

@@ -71,21 +71,35 @@ def _channel_story(story: Story, shop: Shop, channel: str) -> None:
     )
     _expect(created.status == 200, f"create answered {created.status}: {created.json}")
     order = created.json["order"]
-    story.tell(f"order       {order['id']}  {order['amount']} {order['currency']}  {order['status']}")
+    story.tell(
+        f"order       {order['id']}  {order['amount']} {order['currency']}  {order['status']}"
+    )
     story.tell(f"cashier     {order['hostedCheckoutUrl']}")
 
     _control("pay", {"url": order["checkoutUrl"]})
     story.tell("payer       paid in the sandbox's cashier")
-    notification = _wait(lambda: _accepted_notification(order["id"]), "an accepted provider notification")
+    notification = _wait(
+        lambda: _accepted_notification(order["id"]), "an accepted provider notification"
+    )
     story.tell(f"notified    provider notification accepted with HTTP {notification['httpStatus']}")
-    paid = _wait(lambda: _order_with_status(shop, order["id"], "SUCCEEDED"), "the order to become SUCCEEDED")
+    paid = _wait(
+        lambda: _order_with_status(shop, order["id"], "SUCCEEDED"), "the order to become SUCCEEDED"
+    )
     story.tell(f"paid        {paid['status']}, provider number {paid['gatewayOrderId']}")
-    callback = _wait(lambda: _callback(order["id"], "payment.order.updated"), "a verified merchant callback")
-    story.tell(f"told        callback {callback['deliveryId']}, both signatures {callback['novapay']}")
+    callback = _wait(
+        lambda: _callback(order["id"], "payment.order.updated"), "a verified merchant callback"
+    )
+    story.tell(
+        f"told        callback {callback['deliveryId']}, both signatures {callback['novapay']}"
+    )
 
     refund = shop.post(
         f"/api/payment-orders/{order['id']}/refunds",
-        {"externalRefundId": f"demo-{time.time_ns()}", "amount": REFUND, "reason": "演示退款 Demo refund"},
+        {
+            "externalRefundId": f"demo-{time.time_ns()}",
+            "amount": REFUND,
+            "reason": "演示退款 Demo refund",
+        },
     )
     _expect(refund.status == 200, f"refund answered {refund.status}: {refund.json}")
     refund_id = refund.json["refund"]["id"]

@@ -41,7 +41,9 @@ def seed() -> dict[str, str]:
     base = f"http://{load_settings().bind}"
     shop = _call("POST", f"{base}/control/merchants", {"name": MERCHANT, "merchantCode": MERCHANT})
     try:
-        novapay("merchants", "create", "--code", MERCHANT, "--name", "演示商户 Demo shop", "--approve")
+        novapay(
+            "merchants", "create", "--code", MERCHANT, "--name", "演示商户 Demo shop", "--approve"
+        )
     except CommandFailed as failure:
         if "MERCHANT_CODE_TAKEN" not in str(failure):
             raise
@@ -103,7 +105,14 @@ def _create_account(channel: str, configuration: Mapping[str, Any]) -> None:
     try:
         file.write_text(json.dumps(configuration))
         account = novapay(
-            "accounts", "create", "--merchant", MERCHANT, "--channel", channel, "--config", str(file)
+            "accounts",
+            "create",
+            "--merchant",
+            MERCHANT,
+            "--channel",
+            channel,
+            "--config",
+            str(file),
         )
     finally:
         file.unlink()

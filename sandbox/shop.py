@@ -51,7 +51,9 @@ class Shop:
             "x-novapay-key": self.key_id,
             "x-novapay-timestamp": timestamp,
             "x-novapay-nonce": nonce,
-            "x-novapay-signature": hmac.new(self.secret.encode(), signed, hashlib.sha256).hexdigest(),
+            "x-novapay-signature": hmac.new(
+                self.secret.encode(), signed, hashlib.sha256
+            ).hexdigest(),
         }
         answer = _HTTP.request("POST", self.base + path, body=raw, headers=headers)
         return Answer(answer.status, json.loads(answer.data))

@@ -13,13 +13,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-KEYS: Any = json.loads((Path(__file__).parent / "data" / "provider-vectors.json").read_text())["keys"]
+KEYS: Any = json.loads((Path(__file__).parent / "data" / "provider-vectors.json").read_text())[
+    "keys"
+]
 ALIPAY: Any = KEYS["alipay"]["A1"]
 WXPAY: Any = KEYS["wechat"]["W1"]
 BEIJING = timezone(timedelta(hours=8))
 
 
-def alipay(order: dict[str, Any], *, key: str = ALIPAY["alipay_private_key_pkcs8"], **changes: str) -> bytes:
+def alipay(
+    order: dict[str, Any], *, key: str = ALIPAY["alipay_private_key_pkcs8"], **changes: str
+) -> bytes:
     """The form body of TRADE_SUCCESS for an order of the contract; `changes` are made before signing."""
     now = datetime.now(BEIJING).strftime("%Y-%m-%d %H:%M:%S")
     fields = {

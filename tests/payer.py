@@ -37,7 +37,12 @@ class Payer:
     @contextmanager
     def scenario(self, channel: str, name: str, **options: Any) -> Iterator[None]:
         """Lets the provider misbehave inside the block."""
-        rule = {"scenario": name, "match": {"provider": PROVIDERS[channel]}, "times": None, "options": options}
+        rule = {
+            "scenario": name,
+            "match": {"provider": PROVIDERS[channel]},
+            "times": None,
+            "options": options,
+        }
         self.control("scenarios", rule)
         try:
             yield
@@ -55,7 +60,9 @@ class Payer:
         answer = self.stack.sandbox.request("GET", f"/control/books?outTradeNo={order_id}")
         return [call for call in answer.json["calls"] if call["operation"] == operation]
 
-    def callback_path(self, channel: str, *, account: str | None = None, token: str | None = None) -> str:
+    def callback_path(
+        self, channel: str, *, account: str | None = None, token: str | None = None
+    ) -> str:
         known = self.accounts[channel]
         provider = PROVIDERS[channel]
         return f"/api/payments/callback/{provider}/{account or known['id']}/{token or known['callbackToken']}"

@@ -66,7 +66,9 @@ def admin(stack: Stack) -> AdminSession:
     return stack.sign_in()
 
 
-def open_shop(stack: Stack, configurations: dict[str, dict[str, object]]) -> tuple[Merchant, dict[str, object]]:
+def open_shop(
+    stack: Stack, configurations: dict[str, dict[str, object]]
+) -> tuple[Merchant, dict[str, object]]:
     """An approved merchant with an account and a binding for every channel."""
     shop = stack.new_merchant()
     accounts = {}

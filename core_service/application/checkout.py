@@ -35,4 +35,6 @@ def look(order_id: str, *, now: datetime) -> CheckoutView:
     is_payable = order.status in OPEN_STATUSES and now < order.expire_at
     if order.status in OPEN_STATUSES:
         payment_orders.ask_soon(order.merchant_id, order.id, seconds=ASK_SPACING_SECONDS)
-    return CheckoutView(order, merchant.facts.name, (order.checkout_url or "") if is_payable else "")
+    return CheckoutView(
+        order, merchant.facts.name, (order.checkout_url or "") if is_payable else ""
+    )

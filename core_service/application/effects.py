@@ -49,6 +49,13 @@ def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:
         raise
 
 
+def end_claim(claim: Claim | None, failure: CoreError) -> None:
+    """In a transaction of its own: stores a final refusal, or lets a retry go on at once."""
+    if claim is not None:
+        held = claim
+        transact(lambda: idempotency.refuse(held, failure))
+
+
 def or_stored_answer(call: Call, work: Callable[[], T]) -> T | Replay:
     """Runs `work`; when somebody took the key over, its effect is rolled back and the stored answer given."""
     try:

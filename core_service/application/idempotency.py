@@ -107,8 +107,12 @@ def refuse(claim: Claim | None, refusal: CoreError) -> None:
     if not is_final(refusal):
         keys.give_up(claim.scope, claim.token)
         return
-    response = json.dumps({"message": refusal.message, "details": refusal.details}, ensure_ascii=False).encode()
-    if not keys.finish(claim.scope, claim.token, outcome=refusal.reason, response=response, resource_id=None):
+    response = json.dumps(
+        {"message": refusal.message, "details": refusal.details}, ensure_ascii=False
+    ).encode()
+    if not keys.finish(
+        claim.scope, claim.token, outcome=refusal.reason, response=response, resource_id=None
+    ):
         raise ClaimLost(claim)
 
 

@@ -75,7 +75,13 @@ Answer = OrderResult | Replay
 
 
 def create(
-    call: Call, merchant: MerchantSnapshot, command: CreateOrder, *, public_base_url: str, encode: Encode, now: datetime
+    call: Call,
+    merchant: MerchantSnapshot,
+    command: CreateOrder,
+    *,
+    public_base_url: str,
+    encode: Encode,
+    now: datetime,
 ) -> Answer:
     """Creates an order, or finds the one with this external id.
 
@@ -149,7 +155,7 @@ class _Creation:
             if _needs_checkout(order):
                 self._make_payable(order)
         except CoreError as failure:
-            self._give_up(failure)
+            effects.end_claim(self.claim, failure)
             raise
         return self._record_answer(order, created=answer.created)
 
@@ -158,7 +164,9 @@ class _Creation:
             return effects.run_with_nonce(
                 self.call,
                 work,
-                stands=lambda: payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None,
+                stands=lambda: (
+                    payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None
+                ),
             )
 
         return effects.or_stored_answer(self.call, run)
@@ -195,7 +203,9 @@ class _Creation:
         return result
 
     def _found(self, *, refusal: CoreError | None) -> OrderResult:
-        view = payment_orders.find_by_external_id(self.merchant.facts.id, self.command.external_order_id)
+        view = payment_orders.find_by_external_id(
+            self.merchant.facts.id, self.command.external_order_id
+        )
         if view is None:
             assert refusal is not None
             raise refusal
@@ -245,7 +255,10 @@ class _Creation:
             return_url=self._return_url(self.order_id, self.command.return_url),
         )
         return self.provider.create_payment(
-            plan.account.provider_account, request, now=self.now, timeout_seconds=provider_calls.LEAST_CALL_SECONDS
+            plan.account.provider_account,
+            request,
+            now=self.now,
+            timeout_seconds=provider_calls.LEAST_CALL_SECONDS,
         )
 
     def _return_url(self, order_id: str, wanted: str | None) -> str:
@@ -267,7 +280,9 @@ class _Creation:
         """Before creating again: the first call may have succeeded, and even have been paid."""
         report = provider_calls.query(self.call, self.merchant, order, now=self.now)
         event = Event(self.call.actor, "query", self.call.request_id)
-        return payment_results.apply_payment_report(self.merchant, order.id, report, event, now=self.now).order
+        return payment_results.apply_payment_report(
+            self.merchant, order.id, report, event, now=self.now
+        ).order
 
     def _make_payable(self, order: PaymentOrderRow) -> None:
         request = PaymentRequest(
@@ -282,7 +297,9 @@ class _Creation:
         seconds = provider_calls.seconds_for_provider(self.call)
         failpoint("c3")
         try:
-            checkout = self.provider.create_payment(account, request, now=self.now, timeout_seconds=seconds)
+            checkout = self.provider.create_payment(
+                account, request, now=self.now, timeout_seconds=seconds
+            )
         except ProviderRefused as refusal:
             self._fail(order, refusal)
             raise provider_calls.refused(refusal) from refusal
@@ -318,15 +335,12 @@ class _Creation:
                 ),
             )
             assert failed is not None
-            payment_orders.add_event(failed, self.event, before=locked.status, after=failed.status, now=self.now)
+            payment_orders.add_event(
+                failed, self.event, before=locked.status, after=failed.status, now=self.now
+            )
             callbacks.enqueue_order_update(failed, self.merchant, now=self.now)
 
         transact(work)
-
-    def _give_up(self, failure: CoreError) -> None:
-        claim = self.claim
-        if claim is not None:
-            transact(lambda: idempotency.refuse(claim, failure))
 
     def _record_answer(self, order: PaymentOrderRow, *, created: bool) -> Answer:
         def record() -> OrderResult:
@@ -344,7 +358,9 @@ class _Creation:
         return view
 
 
-def query(call: Call, merchant: MerchantSnapshot, names: "References", *, sync: bool, now: datetime) -> OrderView:
+def query(
+    call: Call, merchant: MerchantSnapshot, names: "References", *, sync: bool, now: datetime
+) -> OrderView:
     """An order; with `sync` the provider is asked first unless the order is paid. Raises ORDER_NOT_FOUND, PROVIDER_…."""
     access.spend_nonce(call)
     access.nonce_spent(call)
@@ -361,7 +377,9 @@ def query(call: Call, merchant: MerchantSnapshot, names: "References", *, sync: 
     return current
 
 
-def close(call: Call, merchant: MerchantSnapshot, names: "References", *, encode: Encode, now: datetime) -> Answer:
+def close(
+    call: Call, merchant: MerchantSnapshot, names: "References", *, encode: Encode, now: datetime
+) -> Answer:
     """Closes an unpaid order upstream and here; one that has ended unpaid is answered as it is.
 
     Raises ORDER_NOT_FOUND, ORDER_ALREADY_PAID, CHANNEL_CLOSE_UNSUPPORTED, IDEMPOTENCY_…, PROVIDER_….
@@ -371,7 +389,9 @@ def close(call: Call, merchant: MerchantSnapshot, names: "References", *, encode
     def begin() -> Answer | OrderView:
         found = payment_orders.find_for_merchant(merchant.facts.id, names.first)
         fields = {"order": found.order.id if found else names.first}
-        claim = idempotency.begin(call, merchant.facts.id, CLOSE, idempotency.fingerprint(fields), now=now)
+        claim = idempotency.begin(
+            call, merchant.facts.id, CLOSE, idempotency.fingerprint(fields), now=now
+        )
         if isinstance(claim, Replay):
             return claim
         claims.extend([claim] if claim else [])
@@ -401,12 +421,13 @@ def close(call: Call, merchant: MerchantSnapshot, names: "References", *, encode
     try:
         return effects.or_stored_answer(call, work)
     except CoreError as refusal:
-        if claim is not None:
-            transact(lambda: idempotency.refuse(claim, refusal))
+        effects.end_claim(claim, refusal)
         raise
 
 
-def _closable(merchant: MerchantSnapshot, names: "References", claim: Claim | None, encode: Encode) -> OrderView | OrderResult:
+def _closable(
+    merchant: MerchantSnapshot, names: "References", claim: Claim | None, encode: Encode
+) -> OrderView | OrderResult:
     """The order if the provider must be told, else the answer."""
     view = find(merchant, names)
     if view.order.status == OrderStatus.SUCCEEDED:
@@ -420,13 +441,16 @@ def _closable(merchant: MerchantSnapshot, names: "References", claim: Claim | No
     return view
 
 
-def _close_upstream(call: Call, merchant: MerchantSnapshot, order: PaymentOrderRow, *, now: datetime) -> PaymentOrderRow:
+def _close_upstream(
+    call: Call, merchant: MerchantSnapshot, order: PaymentOrderRow, *, now: datetime
+) -> PaymentOrderRow:
     """Closes at the provider and applies what that proves. Raises PROVIDER_…."""
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
     failpoint("x2")
     state = provider_calls.ask(
-        call, lambda seconds: provider.close_payment(account, order.id, now=now, timeout_seconds=seconds)
+        call,
+        lambda seconds: provider.close_payment(account, order.id, now=now, timeout_seconds=seconds),
     )
     failpoint("x3")
     event = Event(call.actor, "close", call.request_id)
@@ -435,7 +459,9 @@ def _close_upstream(call: Call, merchant: MerchantSnapshot, order: PaymentOrderR
         report = provider_calls.query(call, merchant, order, now=now)
     else:
         # Closed there, or never begun there: see docs/decisions/0010.
-        report = PaymentReport(order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST")
+        report = PaymentReport(
+            order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
+        )
     applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
@@ -476,7 +502,7 @@ def find(merchant: MerchantSnapshot, names: References) -> OrderView:
 
 
 def payload_text(checkout: Checkout) -> str:
-    """providerPayload as JSON text."""
+    """ProviderPayload as JSON text."""
     return json.dumps(dict(checkout.payload), ensure_ascii=False)
 
 

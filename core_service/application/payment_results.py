@@ -9,7 +9,13 @@ from datetime import datetime, timedelta
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import ledger, payment_order
-from core_service.domain.payment_order import Decision, OrderEvent, OrderFacts, OrderStatus, PaymentFacts
+from core_service.domain.payment_order import (
+    Decision,
+    OrderEvent,
+    OrderFacts,
+    OrderStatus,
+    PaymentFacts,
+)
 from core_service.errors import CoreError
 from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage import finance, payment_orders, refunds
@@ -42,26 +48,38 @@ def apply_in_transaction(
     order = payment_orders.lock(merchant.facts.id, order_id)
     if order is None:
         raise CoreError("ORDER_NOT_FOUND")
-    facts = OrderFacts(OrderStatus(order.status), order.amount_fen, order.currency, order.gateway_order_id)
+    facts = OrderFacts(
+        OrderStatus(order.status), order.amount_fen, order.currency, order.gateway_order_id
+    )
     decision = payment_order.decide(
         facts,
         PaymentFacts(
-            OrderEvent(report.state), report.gateway_order_id, report.paid_amount_fen, report.currency
+            OrderEvent(report.state),
+            report.gateway_order_id,
+            report.paid_amount_fen,
+            report.currency,
         ),
     )
     if report.has_refunds:
         refunds.ask_open_refunds_now(order.merchant_id, order.id)
     if decision.is_mismatch:
         shown = f"{report.paid_amount_fen} {report.currency}"
-        payment_orders.add_anomaly(order, "AMOUNT_MISMATCH", f"{order.id}:{shown}", detail=shown, now=now)
+        payment_orders.add_anomaly(
+            order, "AMOUNT_MISMATCH", f"{order.id}:{shown}", detail=shown, now=now
+        )
         return Applied(order, is_news=False, is_mismatch=True)
     if decision.is_duplicate:
         return Applied(order, is_news=_keep_duplicate(order, report, event, now), is_mismatch=False)
     if not decision.is_news:
-        if order.status != OrderStatus.SUCCEEDED and report.provider_status != order.provider_status:
+        if (
+            order.status != OrderStatus.SUCCEEDED
+            and report.provider_status != order.provider_status
+        ):
             payment_orders.note_provider_status(order, report.provider_status, now=now)
         return Applied(order, is_news=False, is_mismatch=False)
-    return Applied(_change(merchant, order, report, decision, event, now), is_news=True, is_mismatch=False)
+    return Applied(
+        _change(merchant, order, report, decision, event, now), is_news=True, is_mismatch=False
+    )
 
 
 def _change(
@@ -104,12 +122,16 @@ def _change(
             now=now,
         )
     if decision.is_late:
-        payment_orders.add_anomaly(changed, "LATE_PAYMENT", order.id, detail=f"was {order.status}", now=now)
+        payment_orders.add_anomaly(
+            changed, "LATE_PAYMENT", order.id, detail=f"was {order.status}", now=now
+        )
     callbacks.enqueue_order_update(changed, merchant, now=now)
     return changed
 
 
-def _keep_duplicate(order: PaymentOrderRow, report: PaymentReport, event: Event, now: datetime) -> bool:
+def _keep_duplicate(
+    order: PaymentOrderRow, report: PaymentReport, event: Event, now: datetime
+) -> bool:
     """A second payment: kept, booked apart and flagged. False when it is known already."""
     assert report.gateway_order_id is not None
     is_new = payment_orders.add_received_payment(
@@ -132,7 +154,11 @@ def _keep_duplicate(order: PaymentOrderRow, report: PaymentReport, event: Event,
         now=now,
     )
     payment_orders.add_anomaly(
-        order, "DUPLICATE_PAYMENT", f"{order.id}:{report.gateway_order_id}", detail=report.gateway_order_id, now=now
+        order,
+        "DUPLICATE_PAYMENT",
+        f"{order.id}:{report.gateway_order_id}",
+        detail=report.gateway_order_id,
+        now=now,
     )
     payment_orders.add_event(
         order, Event(event.actor, "duplicate_payment", event.request_id, report.gateway_order_id),

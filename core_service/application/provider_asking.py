@@ -7,12 +7,15 @@ asked, closed upstream, asked again, then CANCELLED; while the close is not conf
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
-from core_service.application import merchant_cache, payment_results, provider_calls, refunds as refund_cases
+from core_service.application import merchant_cache, payment_results, provider_calls
+from core_service.application import refunds as refund_cases
 from core_service.application.merchant_cache import MerchantSnapshot
-from core_service.domain import payment_order, refund as refund_rules
+from core_service.domain import payment_order
+from core_service.domain import refund as refund_rules
 from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
 from core_service.failpoints import failpoint
 from core_service.providers.base import (
@@ -37,7 +40,7 @@ def ask_due_orders(limit: int) -> int:
     """Asks about orders whose time has come; how many there were."""
     due = transact(lambda: payment_orders.claim_due(limit, lease_seconds=LEASE_SECONDS))
     for order in due:
-        _guarded(lambda order=order: _ask_order(order), order.id)
+        _guarded(partial(_ask_order, order), order.id)
     return len(due)
 
 
@@ -45,7 +48,7 @@ def ask_due_refunds(limit: int) -> int:
     """Asks about refunds whose time has come; how many there were."""
     due = transact(lambda: refunds.claim_due(limit, lease_seconds=LEASE_SECONDS))
     for refund in due:
-        _guarded(lambda refund=refund: _ask_refund(refund), refund.id)
+        _guarded(partial(_ask_refund, refund), refund.id)
     return len(due)
 
 
@@ -53,7 +56,7 @@ def _guarded(work: Callable[[], None], subject: str) -> None:
     """One order's trouble must not keep the others waiting; its lease runs out and it is asked again."""
     try:
         work()
-    except Exception:
+    except Exception:  # noqa: BLE001 (logged with its traceback; the next one is asked all the same)
         _log.exception("asking_failed", subject=subject)
 
 
@@ -90,7 +93,9 @@ def _next_ask(order: PaymentOrderRow, now: datetime) -> datetime | None:
     return payment_order.next_ask(created_at=order.created_at, expire_at=order.expire_at, now=now)
 
 
-def _expire(merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime) -> None:
+def _expire(
+    merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime
+) -> None:
     """Closes upstream and asks again; the second answer decides."""
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
@@ -113,7 +118,9 @@ def _expire(merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentR
         payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
 
 
-def _watch_closed(merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime) -> None:
+def _watch_closed(
+    merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime
+) -> None:
     """An order that was closed here before the payer opened the provider's cashier: the link works until it expires.
 
     Should a payment have been begun there since, it is closed there too.
@@ -129,7 +136,9 @@ def _watch_closed(merchant: MerchantSnapshot, order: PaymentOrderRow, report: Pa
             _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
     next_ask = None
     if not _is_over(order, now):
-        next_ask = payment_order.next_ask(created_at=order.created_at, expire_at=order.expire_at, now=now)
+        next_ask = payment_order.next_ask(
+            created_at=order.created_at, expire_at=order.expire_at, now=now
+        )
     payment_orders.set_next_ask(order, next_ask)
 
 
@@ -170,7 +179,12 @@ def _ask_refund(refund: RefundRow) -> None:
     if now - refund.created_at > refund_rules.STUCK_AFTER:
         transact(
             lambda: payment_orders.add_anomaly(
-                order, "REFUND_STUCK", refund.id, detail=report.provider_status, refund_id=refund.id, now=now
+                order,
+                "REFUND_STUCK",
+                refund.id,
+                detail=report.provider_status,
+                refund_id=refund.id,
+                now=now,
             )
         )
     refunds.set_next_ask(refund, refund_rules.next_ask(ask_count=refund.ask_count, now=now))

@@ -56,7 +56,9 @@ def ask(call: Call, question: Callable[[float], T]) -> T:
         raise CoreError(unknown.reason) from unknown
 
 
-def query(call: Call, merchant: MerchantSnapshot, order: PaymentOrderRow, *, now: datetime) -> PaymentReport:
+def query(
+    call: Call, merchant: MerchantSnapshot, order: PaymentOrderRow, *, now: datetime
+) -> PaymentReport:
     """The provider's truth about an order."""
     provider = provider_for(order.channel_code)
     account = account_of(merchant, order)

@@ -56,7 +56,9 @@ def handle(call: Call, inbound: Inbound, *, now: datetime) -> HttpAnswer:
     try:
         return _handle(call, provider, inbound, now)
     except CoreError as failure:
-        status = {Family.NOT_FOUND: 404, Family.INVALID_ARGUMENT: 400, Family.UNAVAILABLE: 503}.get(failure.family, 500)
+        status = {Family.NOT_FOUND: 404, Family.INVALID_ARGUMENT: 400, Family.UNAVAILABLE: 503}.get(
+            failure.family, 500
+        )
         return provider.reject(status, failure.message, code=failure.reason)
 
 
@@ -64,7 +66,9 @@ def _handle(call: Call, provider: Provider, inbound: Inbound, now: datetime) -> 
     merchant, account = _addressee(provider, inbound)
     receipt = _Receipt(call, merchant, account, inbound, now)
     try:
-        notification = provider.parse_notification(account.provider_account, inbound.request, now=now)
+        notification = provider.parse_notification(
+            account.provider_account, inbound.request, now=now
+        )
     except NotificationRejected as rejected:
         receipt.keep_rejected(rejected.reason)
         raise CoreError(_INVALID) from rejected
@@ -84,7 +88,9 @@ def _addressee(provider: Provider, inbound: Inbound) -> tuple[MerchantSnapshot, 
     account = merchant.accounts.get(inbound.account_id) if merchant is not None else None
     if merchant is None or account is None:
         raise CoreError(_NOT_FOUND)
-    is_right = hmac.compare_digest(inbound.token.encode("utf-8", "replace"), account.callback_token.encode())
+    is_right = hmac.compare_digest(
+        inbound.token.encode("utf-8", "replace"), account.callback_token.encode()
+    )
     if not is_right or not account.enabled or account.channel_code != provider.channel_code:
         raise CoreError(_NOT_FOUND)
     return merchant, account
@@ -101,7 +107,12 @@ class _Receipt:
     now: datetime
 
     def keep(
-        self, outcome: str, *, order_id: str | None = None, refund_id: str | None = None, event_id: str | None = None
+        self,
+        outcome: str,
+        *,
+        order_id: str | None = None,
+        refund_id: str | None = None,
+        event_id: str | None = None,
     ) -> None:
         provider_notifications.keep(
             self.merchant.facts.id,
@@ -130,7 +141,13 @@ class _Receipt:
                 self.merchant, order.id, report, self._event(), now=self.now
             )
             failpoint("n2")
-            outcome = "amount_mismatch" if applied.is_mismatch else "applied" if applied.is_news else "nothing_new"
+            outcome = (
+                "amount_mismatch"
+                if applied.is_mismatch
+                else "applied"
+                if applied.is_news
+                else "nothing_new"
+            )
             self.keep(outcome, order_id=order.id, event_id=notification.event_id)
             return not applied.is_mismatch
 
@@ -151,13 +168,22 @@ class _Receipt:
         def work() -> None:
             if notification.needs_query or report.state is RefundState.NOT_FOUND:
                 refunds.ask_open_refunds_now(order.merchant_id, order.id)
-                self.keep("nothing_new", order_id=order.id, refund_id=refund.id, event_id=notification.event_id)
+                self.keep(
+                    "nothing_new",
+                    order_id=order.id,
+                    refund_id=refund.id,
+                    event_id=notification.event_id,
+                )
                 return
             before = refund.status
-            applied = refund_cases.apply_in_transaction(self.merchant, refund, report, self._event(), now=self.now)
+            applied = refund_cases.apply_in_transaction(
+                self.merchant, refund, report, self._event(), now=self.now
+            )
             failpoint("n2")
             outcome = "applied" if applied.refund.status != before else "nothing_new"
-            self.keep(outcome, order_id=order.id, refund_id=refund.id, event_id=notification.event_id)
+            self.keep(
+                outcome, order_id=order.id, refund_id=refund.id, event_id=notification.event_id
+            )
 
         transact(work)
 

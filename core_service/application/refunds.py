@@ -14,7 +14,8 @@ from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.application.payment_orders import References, canonical_json, find
 from core_service.calls import Call
-from core_service.domain import ledger, money, refund as rules
+from core_service.domain import ledger, money
+from core_service.domain import refund as rules
 from core_service.domain.ids import new_id
 from core_service.domain.payment_order import OrderStatus
 from core_service.domain.refund import OPEN_STATUSES, OrderMoney, RefundEvent, RefundStatus
@@ -68,7 +69,9 @@ Encode = Callable[[RefundResult], bytes]
 Answer = RefundResult | Replay
 
 
-def create(call: Call, merchant: MerchantSnapshot, command: CreateRefund, *, encode: Encode, now: datetime) -> Answer:
+def create(
+    call: Call, merchant: MerchantSnapshot, command: CreateRefund, *, encode: Encode, now: datetime
+) -> Answer:
     """Refunds a paid order, or finds the refund with this external id.
 
     Raises INVALID_AMOUNT, ORDER_NOT_FOUND, ORDER_NOT_REFUNDABLE, REFUND_…, CHANNEL_REFUND_UNSUPPORTED, IDEMPOTENCY_…,
@@ -88,7 +91,9 @@ def create(call: Call, merchant: MerchantSnapshot, command: CreateRefund, *, enc
         )
 
     answer = effects.run_with_nonce(
-        call, reserve, stands=lambda: refunds.find_for_merchant(merchant.facts.id, refund_id) is not None
+        call,
+        reserve,
+        stands=lambda: refunds.find_for_merchant(merchant.facts.id, refund_id) is not None,
     )
     failpoint("r1")
     if isinstance(answer, Replay):
@@ -98,10 +103,11 @@ def create(call: Call, merchant: MerchantSnapshot, command: CreateRefund, *, enc
         if answer.created:
             answer = _send(call, merchant, answer.refund, answer.order, now)
         final = answer
-        done = effects.or_stored_answer(call, lambda: transact(lambda: _stored(claim, final, encode)))
+        done = effects.or_stored_answer(
+            call, lambda: transact(lambda: _stored(claim, final, encode))
+        )
     except CoreError as failure:
-        if claim is not None:
-            transact(lambda: idempotency.refuse(claim, failure))
+        effects.end_claim(claim, failure)
         raise
     failpoint("r4")
     return done
@@ -129,9 +135,13 @@ def query(
     account = provider_calls.account_of(merchant, order)
     report = provider_calls.ask(
         call,
-        lambda seconds: provider.query_refund(account, request_of(refund, order), now=now, timeout_seconds=seconds),
+        lambda seconds: provider.query_refund(
+            account, request_of(refund, order), now=now, timeout_seconds=seconds
+        ),
     )
-    return apply_refund_report(merchant, refund, report, Event(call.actor, "query", call.request_id), now=now)
+    return apply_refund_report(
+        merchant, refund, report, Event(call.actor, "query", call.request_id), now=now
+    )
 
 
 def _fit(refund: RefundRow, names: References) -> None:
@@ -157,7 +167,9 @@ def _begin(
         "reason": command.reason or None,
         "metadata": canonical_json(command.metadata),
     }
-    return idempotency.begin(call, merchant.facts.id, CREATE, idempotency.fingerprint(fields), now=now)
+    return idempotency.begin(
+        call, merchant.facts.id, CREATE, idempotency.fingerprint(fields), now=now
+    )
 
 
 def _reserved_or_found(
@@ -184,7 +196,9 @@ def _reserved_or_found(
     reserved = payment_orders.reserve(order, amount_fen, now=now)
     if reserved is None:
         raise CoreError("REFUND_AMOUNT_EXCEEDED")
-    before = OrderMoney(order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees)
+    before = OrderMoney(
+        order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees
+    )
     refund = refunds.insert(
         {
             "merchant_id": order.merchant_id,
@@ -200,11 +214,15 @@ def _reserved_or_found(
         }
     )
     event = Event(call.actor, "refund", call.request_id)
-    payment_orders.add_event(reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id)
+    payment_orders.add_event(
+        reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id
+    )
     return RefundResult(refund, reserved, created=True)
 
 
-def _ensure_same(known: RefundRow, order: PaymentOrderRow, amount_fen: int, reason: str | None) -> None:
+def _ensure_same(
+    known: RefundRow, order: PaymentOrderRow, amount_fen: int, reason: str | None
+) -> None:
     if known.order_id != order.id:
         raise CoreError("REFUND_REFERENCE_CONFLICT")
     if known.amount_fen != amount_fen:
@@ -223,7 +241,9 @@ def _send(
     seconds = provider_calls.seconds_for_provider(call)
     failpoint("r2")
     try:
-        report = provider.create_refund(account, request_of(refund, order), now=now, timeout_seconds=seconds)
+        report = provider.create_refund(
+            account, request_of(refund, order), now=now, timeout_seconds=seconds
+        )
     except ProviderRefused as refusal:
         apply_refund_report(merchant, refund, refused_report(refund, refusal), event, now=now)
         raise provider_calls.refused(refusal) from refusal
@@ -236,27 +256,45 @@ def _send(
 
 
 def send_again(
-    provider: Provider, merchant: MerchantSnapshot, refund: RefundRow, order: PaymentOrderRow, *, now: datetime
+    provider: Provider,
+    merchant: MerchantSnapshot,
+    refund: RefundRow,
+    order: PaymentOrderRow,
+    *,
+    now: datetime,
 ) -> RefundReport:
     """Repeats a refund with its own number; the provider knows it as the same one. Raises ProviderUnknown."""
     account = provider_calls.account_of(merchant, order)
     try:
         return provider.create_refund(
-            account, request_of(refund, order), now=now, timeout_seconds=provider_calls.LONGEST_CALL_SECONDS
+            account,
+            request_of(refund, order),
+            now=now,
+            timeout_seconds=provider_calls.LONGEST_CALL_SECONDS,
         )
     except ProviderRefused as refusal:
         return refused_report(refund, refusal)
 
 
 def apply_refund_report(
-    merchant: MerchantSnapshot, refund: RefundRow, report: RefundReport, event: Event, *, now: datetime
+    merchant: MerchantSnapshot,
+    refund: RefundRow,
+    report: RefundReport,
+    event: Event,
+    *,
+    now: datetime,
 ) -> RefundResult:
     """In a transaction of its own: order and refund locked, status, event, money, journal, delivery."""
     return transact(lambda: apply_in_transaction(merchant, refund, report, event, now=now))
 
 
 def apply_in_transaction(
-    merchant: MerchantSnapshot, refund: RefundRow, report: RefundReport, event: Event, *, now: datetime
+    merchant: MerchantSnapshot,
+    refund: RefundRow,
+    report: RefundReport,
+    event: Event,
+    *,
+    now: datetime,
 ) -> RefundResult:
     """The same inside a transaction that is open already. Repeatable: a second time it finds nothing new."""
     order = payment_orders.lock(refund.merchant_id, refund.order_id)
@@ -266,10 +304,17 @@ def apply_in_transaction(
     status = rules.TRANSITIONS[RefundStatus(locked.status), _EVENTS[report.state]]
     if report.state is RefundState.ABNORMAL and status in OPEN_STATUSES:
         payment_orders.add_anomaly(
-            order, "REFUND_STUCK", locked.id, detail=report.provider_status, refund_id=locked.id, now=now
+            order,
+            "REFUND_STUCK",
+            locked.id,
+            detail=report.provider_status,
+            refund_id=locked.id,
+            now=now,
         )
     is_open = status in OPEN_STATUSES
-    if status == locked.status and not (is_open and report.provider_status != locked.provider_status):
+    if status == locked.status and not (
+        is_open and report.provider_status != locked.provider_status
+    ):
         return RefundResult(locked, order, created=False)
     changed = refunds.transition(
         locked,
@@ -287,7 +332,9 @@ def apply_in_transaction(
     assert changed is not None  # the row is locked
     if status == locked.status:
         return RefundResult(changed, order, created=False)
-    payment_orders.add_event(order, event, before=locked.status, after=status, now=now, refund_id=locked.id)
+    payment_orders.add_event(
+        order, event, before=locked.status, after=status, now=now, refund_id=locked.id
+    )
     settled = _settle(order, changed, now)
     callbacks.enqueue_refund_update(changed, settled, merchant, now=now)
     return RefundResult(changed, settled, created=False)
@@ -338,7 +385,10 @@ def refused_report(refund: RefundRow, refusal: ProviderRefused) -> RefundReport:
 def unknown_report(refund: RefundRow) -> RefundReport:
     """No answer as a report: the refund is PROCESSING and its amount stays reserved."""
     return RefundReport(
-        refund_id=refund.id, order_id=refund.order_id, state=RefundState.PROCESSING, provider_status="UNKNOWN"
+        refund_id=refund.id,
+        order_id=refund.order_id,
+        state=RefundState.PROCESSING,
+        provider_status="UNKNOWN",
     )
 
 

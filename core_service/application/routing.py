@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from core_service.application import system_config
 from core_service.application.merchant_cache import Account, MerchantSnapshot
 from core_service.domain.merchant import ensure_may_create
-from core_service.errors import CoreError, Family, FieldViolation, invalid_request
+from core_service.errors import CoreError, FieldViolation, invalid_request
 from core_service.outbound_http import OutboundError, parse_url, vet_url
 from core_service.providers.base import Provider
 
@@ -28,13 +28,14 @@ def configure(allowed_networks: tuple[IPv4Network | IPv6Network, ...]) -> None:
     _allowed_networks[:] = allowed_networks
 
 
-def plan_or_refusal(merchant: MerchantSnapshot, provider: Provider, amount_fen: int) -> Plan | CoreError:
+def plan_or_refusal(
+    merchant: MerchantSnapshot, provider: Provider, amount_fen: int
+) -> Plan | CoreError:
     """The plan, or why there is none; raises when the merchant may not create orders at all."""
     ensure_may_create(merchant.facts, provider.channel_code)
     try:
         return _plan(merchant, provider.channel_code, amount_fen)
     except CoreError as refusal:
-        assert refusal.family is Family.UNPROCESSABLE
         return refusal
 
 
@@ -59,7 +60,9 @@ def _plan(merchant: MerchantSnapshot, channel_code: str, amount_fen: int) -> Pla
 
 
 def _newest_account(merchant: MerchantSnapshot, channel_code: str) -> Account:
-    accounts = [account for account in merchant.accounts.values() if account.channel_code == channel_code]
+    accounts = [
+        account for account in merchant.accounts.values() if account.channel_code == channel_code
+    ]
     if not accounts:
         raise CoreError("CHANNEL_NOT_CONFIGURED")
     enabled = [account for account in accounts if account.enabled]

@@ -70,7 +70,11 @@ def sign_in(
     def open_session() -> None:
         _spend_one_time_code(usable, one_time, now)
         access.insert_session(
-            token_hash(token.encode()), usable.id, call.client_address, now=now, expires_at=expires_at
+            token_hash(token.encode()),
+            usable.id,
+            call.client_address,
+            now=now,
+            expires_at=expires_at,
         )
         access.clear_sign_in_failures(subjects[0])
         for source in subjects[1:]:

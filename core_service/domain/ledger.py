@@ -25,7 +25,12 @@ class Line:
 
 def capture_lines(amount_fen: int, fee_fen: int) -> tuple[Line, ...]:
     """A payment arrived for an order."""
-    return _lines((PROVIDER_BALANCE, amount_fen), (SALES, -amount_fen), (FEES_OWED, fee_fen), (FEE_INCOME, -fee_fen))
+    return _lines(
+        (PROVIDER_BALANCE, amount_fen),
+        (SALES, -amount_fen),
+        (FEES_OWED, fee_fen),
+        (FEE_INCOME, -fee_fen),
+    )
 
 
 def refund_lines(amount_fen: int, fee_fen: int) -> tuple[Line, ...]:

@@ -102,7 +102,10 @@ def decide(order: OrderFacts, report: PaymentFacts) -> Decision:
             is_other = report.gateway_order_id not in (None, order.gateway_order_id)
             return Decision(order.status, is_news=False, is_duplicate=is_other)
     status = TRANSITIONS[order.status, report.event]
-    is_late = status is OrderStatus.SUCCEEDED and order.status in (OrderStatus.FAILED, OrderStatus.CANCELLED)
+    is_late = status is OrderStatus.SUCCEEDED and order.status in (
+        OrderStatus.FAILED,
+        OrderStatus.CANCELLED,
+    )
     return Decision(status, is_news=status is not order.status, is_late=is_late)
 
 

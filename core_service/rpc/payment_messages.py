@@ -13,13 +13,16 @@ ACCOUNT_SOURCE = "merchant"
 """Accounts are always the merchant's own."""
 
 _ORDER_STATUS = {
-    value.name.removeprefix("ORDER_STATUS_"): value.number for value in payments.OrderStatus.DESCRIPTOR.values
+    value.name.removeprefix("ORDER_STATUS_"): payments.OrderStatus.Value(value.name)
+    for value in payments.OrderStatus.DESCRIPTOR.values
 }
 _CALLBACK_STATUS = {
-    value.name.removeprefix("CALLBACK_STATUS_"): value.number for value in payments.CallbackStatus.DESCRIPTOR.values
+    value.name.removeprefix("CALLBACK_STATUS_"): payments.CallbackStatus.Value(value.name)
+    for value in payments.CallbackStatus.DESCRIPTOR.values
 }
 _REFUND_STATUS = {
-    value.name.removeprefix("REFUND_STATUS_"): value.number for value in refunds.RefundStatus.DESCRIPTOR.values
+    value.name.removeprefix("REFUND_STATUS_"): refunds.RefundStatus.Value(value.name)
+    for value in refunds.RefundStatus.DESCRIPTOR.values
 }
 
 
@@ -28,7 +31,9 @@ def order_status(order: PaymentOrderRow) -> "payments.OrderStatus.ValueType":
     return _ORDER_STATUS[order.status]
 
 
-def order_message(view: OrderView, merchant: MerchantSnapshot, public_base_url: str) -> payments.PaymentOrder:
+def order_message(
+    view: OrderView, merchant: MerchantSnapshot, public_base_url: str
+) -> payments.PaymentOrder:
     """An order as the contract shows it."""
     order = view.order
     return payments.PaymentOrder(
@@ -67,7 +72,9 @@ def order_message(view: OrderView, merchant: MerchantSnapshot, public_base_url: 
     )
 
 
-def _callback_status(view: OrderView, merchant: MerchantSnapshot) -> "payments.CallbackStatus.ValueType":
+def _callback_status(
+    view: OrderView, merchant: MerchantSnapshot
+) -> "payments.CallbackStatus.ValueType":
     """The newest delivery's status; before there is one, whether one is to be expected."""
     if view.delivery_status is not None:
         return _CALLBACK_STATUS[view.delivery_status]
@@ -75,7 +82,9 @@ def _callback_status(view: OrderView, merchant: MerchantSnapshot) -> "payments.C
     return _CALLBACK_STATUS["PENDING" if is_expected else "NOT_REQUIRED"]
 
 
-def refund_message(refund: RefundRow, order: PaymentOrderRow, merchant: MerchantSnapshot) -> refunds.Refund:
+def refund_message(
+    refund: RefundRow, order: PaymentOrderRow, merchant: MerchantSnapshot
+) -> refunds.Refund:
     """A refund as the contract shows it."""
     return refunds.Refund(
         id=refund.id,

@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 
 import grpc
 
-from core_service.application import callbacks, checkout, finance, merchant_cache, payment_orders, provider_notifications
+from core_service.application import (
+    callbacks,
+    checkout,
+    finance,
+    merchant_cache,
+    payment_orders,
+    provider_notifications,
+)
 from core_service.application.idempotency import Replay
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.application.payment_orders import CreateOrder, OrderResult, References
@@ -39,7 +46,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         self, request: pb.ListChannelsRequest, context: grpc.ServicerContext
     ) -> pb.ListChannelsResponse:
         """What merchants can sell with."""
-        return pb.ListChannelsResponse(channels=[_channel(provider) for provider in registry.PROVIDERS])
+        return pb.ListChannelsResponse(
+            channels=[_channel(provider) for provider in registry.PROVIDERS]
+        )
 
     def CreatePaymentOrder(  # noqa: N802
         self, request: pb.CreatePaymentOrderRequest, context: grpc.ServicerContext
@@ -83,8 +92,12 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         call = call_of(context)
         merchant = merchant_of(call, request.merchant_code)
         sync = request.sync if request.HasField("sync") else True
-        view = payment_orders.query(call, merchant, _references(request), sync=sync, now=datetime.now(UTC))
-        return pb.QueryPaymentOrderResponse(order=order_message(view, merchant, self._public_base_url))
+        view = payment_orders.query(
+            call, merchant, _references(request), sync=sync, now=datetime.now(UTC)
+        )
+        return pb.QueryPaymentOrderResponse(
+            order=order_message(view, merchant, self._public_base_url)
+        )
 
     def ClosePaymentOrder(  # noqa: N802
         self, request: pb.ClosePaymentOrderRequest, context: grpc.ServicerContext
@@ -94,7 +107,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         merchant = merchant_of(call, request.merchant_code)
 
         def message(result: OrderResult) -> pb.ClosePaymentOrderResponse:
-            return pb.ClosePaymentOrderResponse(order=order_message(result.view, merchant, self._public_base_url))
+            return pb.ClosePaymentOrderResponse(
+                order=order_message(result.view, merchant, self._public_base_url)
+            )
 
         answer = payment_orders.close(
             call,
@@ -111,7 +126,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         self, request: pb.HandleProviderNotificationRequest, context: grpc.ServicerContext
     ) -> pb.HandleProviderNotificationResponse:
         """Verify, record, acknowledge."""
-        headers = {header.name.lower(): header.value.decode("latin-1") for header in request.headers}
+        headers = {
+            header.name.lower(): header.value.decode("latin-1") for header in request.headers
+        }
         inbound = Inbound(
             provider_code=request.provider,
             account_id=request.account_id,
@@ -137,9 +154,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             subject=order.subject,
             status=order_status(order),
             channel_code=order.channel_code,
-            payment_mode=order.payment_mode,
+            payment_mode=order.payment_mode or "",
             checkout_url=view.checkout_url,
-            return_url=order.return_url,
+            return_url=order.return_url or "",
             expire_at=timestamp(order.expire_at),
             paid_at=optional_timestamp(order.paid_at),
             refunded_amount=format_fen(order.refunded_fen),
@@ -166,7 +183,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
         return pb.VerifyBooksResponse(
             balanced=books.is_balanced,
             checks=[
-                pb.BooksCheck(name=check.name, holds=check.violations == 0, violations=check.violations)
+                pb.BooksCheck(
+                    name=check.name, holds=check.violations == 0, violations=check.violations
+                )
                 for check in books.checks
             ],
             captured_fen=books.captured_fen,
@@ -202,5 +221,3 @@ def _optional(request: pb.CreatePaymentOrderRequest, field: str) -> str | None:
         return None
     value: str = getattr(request, field)
     return value
-
-

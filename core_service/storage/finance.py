@@ -8,7 +8,14 @@ from core_service.storage.database import execute, fetch_one
 
 
 def post(
-    merchant_id: str, *, kind: str, source: str, order_id: str, refund_id: str | None, lines: tuple[Line, ...], now: datetime
+    merchant_id: str,
+    *,
+    kind: str,
+    source: str,
+    order_id: str,
+    refund_id: str | None,
+    lines: tuple[Line, ...],
+    now: datetime,
 ) -> None:
     """Books one thing, once: a second posting of the same source violates a unique key."""
     journal_id = new_id("jn")
@@ -23,7 +30,10 @@ def post(
         for number, line in enumerate(lines, 1)
         for value in (merchant_id, journal_id, number, line.account, line.amount_fen)
     ]
-    execute(f"INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) VALUES {rows}", values)
+    execute(
+        f"INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) VALUES {rows}",
+        values,
+    )
 
 
 CHECKS: dict[str, str] = {

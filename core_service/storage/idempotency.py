@@ -69,7 +69,9 @@ def take_over(scope: Scope, *, lease_seconds: int) -> int | None:
     return None if row is None else int(row["token"])
 
 
-def finish(scope: Scope, token: int, *, outcome: str, response: bytes, resource_id: str | None) -> bool:
+def finish(
+    scope: Scope, token: int, *, outcome: str, response: bytes, resource_id: str | None
+) -> bool:
     """Stores the final answer; False when the key was taken over meanwhile."""
     return bool(
         execute(

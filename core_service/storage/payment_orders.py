@@ -93,7 +93,12 @@ SELECT * FROM made
 
 def insert(values: dict[str, Any], event: Event) -> PaymentOrderRow | None:
     """A new order with its first event; None when the merchant has this external order id already."""
-    parameters = {**values, "event_id": new_id("ev"), "actor": event.actor, "request_id": event.request_id}
+    parameters = {
+        **values,
+        "event_id": new_id("ev"),
+        "actor": event.actor,
+        "request_id": event.request_id,
+    }
     return _order(fetch_one(_INSERT, parameters))
 
 
@@ -121,7 +126,9 @@ def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView |
 
 def find_view(merchant_id: str, order_id: str) -> OrderView | None:
     """By NovaPay's id, inside one merchant."""
-    return _view(fetch_one(_VIEW + "WHERE o.merchant_id = %s AND o.id = %s", (merchant_id, order_id)))
+    return _view(
+        fetch_one(_VIEW + "WHERE o.merchant_id = %s AND o.id = %s", (merchant_id, order_id))
+    )
 
 
 def find_by_id(order_id: str) -> PaymentOrderRow | None:
@@ -132,12 +139,20 @@ def find_by_id(order_id: str) -> PaymentOrderRow | None:
 def lock(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
     """The order, held until the transaction ends; always before its refunds."""
     return _order(
-        fetch_one("SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s FOR UPDATE", (merchant_id, order_id))
+        fetch_one(
+            "SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s FOR UPDATE",
+            (merchant_id, order_id),
+        )
     )
 
 
 def set_checkout(
-    order: PaymentOrderRow, *, payment_mode: str, checkout_url: str, provider_payload: str, now: datetime
+    order: PaymentOrderRow,
+    *,
+    payment_mode: str,
+    checkout_url: str,
+    provider_payload: str,
+    now: datetime,
 ) -> None:
     """What the payer needs; leaves the status alone, which a notification may have moved meanwhile."""
     execute(
@@ -194,7 +209,13 @@ def note_provider_status(order: PaymentOrderRow, provider_status: str, *, now: d
 
 
 def add_event(
-    order: PaymentOrderRow, event: Event, *, before: str | None, after: str, now: datetime, refund_id: str | None = None
+    order: PaymentOrderRow,
+    event: Event,
+    *,
+    before: str | None,
+    after: str,
+    now: datetime,
+    refund_id: str | None = None,
 ) -> None:
     """One line of the history."""
     execute(
@@ -206,7 +227,13 @@ def add_event(
 
 
 def add_received_payment(
-    order: PaymentOrderRow, gateway_order_id: str, *, paid_at: datetime, duplicate: bool, first_seen_by: str, now: datetime
+    order: PaymentOrderRow,
+    gateway_order_id: str,
+    *,
+    paid_at: datetime,
+    duplicate: bool,
+    first_seen_by: str,
+    now: datetime,
 ) -> bool:
     """Keeps a payment that the provider proved; False when it is kept already."""
     return bool(
@@ -214,7 +241,16 @@ def add_received_payment(
             "INSERT INTO received_payments (merchant_id, order_id, gateway_order_id, amount_fen, paid_at, duplicate, "
             "first_seen_by, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (merchant_id, order_id, gateway_order_id) DO NOTHING",
-            (order.merchant_id, order.id, gateway_order_id, order.amount_fen, paid_at, duplicate, first_seen_by, now),
+            (
+                order.merchant_id,
+                order.id,
+                gateway_order_id,
+                order.amount_fen,
+                paid_at,
+                duplicate,
+                first_seen_by,
+                now,
+            ),
         )
     )
 
@@ -257,7 +293,9 @@ def release(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> Paymen
     )
 
 
-def add_refunded(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> PaymentOrderRow | None:
+def add_refunded(
+    order: PaymentOrderRow, amount_fen: int, *, now: datetime
+) -> PaymentOrderRow | None:
     """A reserved amount has gone back to the payer."""
     return _order(
         fetch_one(
@@ -282,7 +320,10 @@ RETURNING *
 
 def claim_due(limit: int, *, lease_seconds: float) -> list[PaymentOrderRow]:
     """Orders whose provider should be asked now; nobody else gets them until the lease is over."""
-    return [PaymentOrderRow(**row) for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})]
+    return [
+        PaymentOrderRow(**row)
+        for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})
+    ]
 
 
 def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None) -> None:

@@ -63,7 +63,8 @@ def find_by_external_id(merchant_id: str, external_refund_id: str) -> RefundRow 
     """By the merchant's own id."""
     return _refund(
         fetch_one(
-            "SELECT * FROM refunds WHERE merchant_id = %s AND external_refund_id = %s", (merchant_id, external_refund_id)
+            "SELECT * FROM refunds WHERE merchant_id = %s AND external_refund_id = %s",
+            (merchant_id, external_refund_id),
         )
     )
 
@@ -71,7 +72,10 @@ def find_by_external_id(merchant_id: str, external_refund_id: str) -> RefundRow 
 def lock(merchant_id: str, refund_id: str) -> RefundRow | None:
     """The refund, held until the transaction ends; the order is locked before."""
     return _refund(
-        fetch_one("SELECT * FROM refunds WHERE merchant_id = %s AND id = %s FOR UPDATE", (merchant_id, refund_id))
+        fetch_one(
+            "SELECT * FROM refunds WHERE merchant_id = %s AND id = %s FOR UPDATE",
+            (merchant_id, refund_id),
+        )
     )
 
 
@@ -131,7 +135,9 @@ RETURNING *
 
 def claim_due(limit: int, *, lease_seconds: float) -> list[RefundRow]:
     """Refunds whose provider should be asked now; nobody else gets them until the lease is over."""
-    return [RefundRow(**row) for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})]
+    return [
+        RefundRow(**row) for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})
+    ]
 
 
 def set_next_ask(refund: RefundRow, ask_at: datetime) -> None:

@@ -67,7 +67,9 @@ class SecretBox:
             data_key = wrapping_key.decrypt(wrap_nonce, wrapped, place_bytes)
             return AESGCM(data_key).decrypt(nonce, ciphertext, place_bytes)
         except InvalidTag as failure:
-            raise SecretUnreadable(f"master key {key_id!r} does not open this value here") from failure
+            raise SecretUnreadable(
+                f"master key {key_id!r} does not open this value here"
+            ) from failure
 
     @staticmethod
     def key_id_of(sealed: bytes) -> str:

@@ -46,7 +46,9 @@ def test_no_session(stack: Stack, cookie: str) -> None:
 
 def test_a15_wrong_sign_in_says_nothing_and_is_throttled(stack: Stack) -> None:
     email = f"{secrets.token_hex(4)}@example.com"
-    stack.cli("admins", "create", "--email", email, "--role", "VIEWER", stdin="the right password 1")
+    stack.cli(
+        "admins", "create", "--email", email, "--role", "VIEWER", stdin="the right password 1"
+    )
     unknown = stack.http.post_json(
         SESSION, {"email": "nobody@example.com", "password": "x"}, origin=stack.base
     )
@@ -62,7 +64,10 @@ def test_a14_changes_need_origin_or_token(stack: Stack, admin: AdminSession) -> 
         answer = stack.http.request("POST", MERCHANTS, body=body, headers=base | extra)
         assert (answer.status, answer.code) == (403, "CSRF_REJECTED"), extra
     form = stack.http.request(
-        "POST", MERCHANTS, body=body, headers=base | {"origin": admin.origin, "content-type": "text/plain"}
+        "POST",
+        MERCHANTS,
+        body=body,
+        headers=base | {"origin": admin.origin, "content-type": "text/plain"},
     )
     assert form.status == 400
 
@@ -90,9 +95,13 @@ def test_list_filters_and_pages(admin: AdminSession) -> None:
 
 
 def test_absent_stays_null_and_empty_clear(admin: AdminSession) -> None:
-    merchant = created(admin, legalName="A", contactName="B", contactPhone="1", contactEmail="a@example.com")
+    merchant = created(
+        admin, legalName="A", contactName="B", contactPhone="1", contactEmail="a@example.com"
+    )
     path = f"{MERCHANTS}/{merchant['id']}"
-    changed = admin.send("PUT", path, {"legalName": None, "contactName": "", "contactPhone": "2"}).json
+    changed = admin.send(
+        "PUT", path, {"legalName": None, "contactName": "", "contactPhone": "2"}
+    ).json
     assert (changed["legalName"], changed["contactName"]) == (None, None)
     assert (changed["contactPhone"], changed["contactEmail"]) == ("2", "a@example.com")
     refused = admin.send("PUT", path, {"name": None})
@@ -123,7 +132,12 @@ def test_s06_notify_secret_is_masked_and_the_mask_changes_nothing(admin: AdminSe
     assert secret not in json.dumps(merchant)
     path = f"{MERCHANTS}/{merchant['id']}"
     assert admin.send("PUT", path, {"notifySecret": mask}).json["notifySecret"] == mask
-    assert admin.send("PUT", path, {"notifySecret": "zzzz-another-test-secret-1234"}).json["notifySecret"] != mask
+    assert (
+        admin.send("PUT", path, {"notifySecret": "zzzz-another-test-secret-1234"}).json[
+            "notifySecret"
+        ]
+        != mask
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,15 +174,25 @@ def merchant_id(admin: AdminSession, merchant: Merchant) -> str:
 def test_bindings(admin: AdminSession, fresh_shop: Merchant, other_merchant: Merchant) -> None:
     def bind(**fields: Any) -> Any:
         return admin.send(
-            "POST", BINDINGS, {"merchantCode": fresh_shop.code, "channelCode": "alipay.page", **fields}
+            "POST",
+            BINDINGS,
+            {"merchantCode": fresh_shop.code, "channelCode": "alipay.page", **fields},
         )
 
     first = bind(feeRate="0.0060", minAmount=2, maxAmount="100.00")
     assert first.status == 201
-    assert (first.json["feeRate"], first.json["minAmount"], first.json["maxAmount"]) == ("0.0060", "2.00", "100.00")
+    assert (first.json["feeRate"], first.json["minAmount"], first.json["maxAmount"]) == (
+        "0.0060",
+        "2.00",
+        "100.00",
+    )
     assert first.json["merchantChannelAccountId"] is None
     again = bind(enabled=True)
-    assert (again.status, again.json["id"], again.json["minAmount"]) == (201, first.json["id"], "2.00")
+    assert (again.status, again.json["id"], again.json["minAmount"]) == (
+        201,
+        first.json["id"],
+        "2.00",
+    )
 
     assert fresh_shop.create_order(amount="1.99").code == "AMOUNT_TOO_SMALL"
     assert fresh_shop.create_order(amount="100.01").code == "AMOUNT_TOO_LARGE"
@@ -178,11 +202,15 @@ def test_bindings(admin: AdminSession, fresh_shop: Merchant, other_merchant: Mer
     bind(enabled=True)
 
     foreign = admin.get(f"{BINDINGS}?merchantCode={other_merchant.code}").json["bindings"]
-    other_account = next(b["merchantChannelAccountId"] for b in foreign if b["channelCode"] == "alipay.page")
+    other_account = next(
+        b["merchantChannelAccountId"] for b in foreign if b["channelCode"] == "alipay.page"
+    )
     assert bind(merchantChannelAccountId=other_account).code == "ACCOUNT_NOT_OF_MERCHANT"
     assert bind(feeRate="2").status == 400
     assert bind(minAmount="10.00", maxAmount="1.00").status == 400
-    unknown = admin.send("POST", BINDINGS, {"merchantCode": "no-such", "channelCode": "alipay.page"})
+    unknown = admin.send(
+        "POST", BINDINGS, {"merchantCode": "no-such", "channelCode": "alipay.page"}
+    )
     assert (unknown.status, unknown.code) == (404, "MERCHANT_NOT_FOUND")
     channel = admin.send("POST", BINDINGS, {"merchantCode": fresh_shop.code, "channelCode": "cash"})
     assert (channel.status, channel.code) == (404, "UNSUPPORTED_CHANNEL")
@@ -211,12 +239,19 @@ def test_system_config_takes_effect(admin: AdminSession, merchant: Merchant) -> 
 
     def refused() -> bool:
         stamp = str(int(time.time()) - 120)
-        return merchant.post("/api/payment-orders/x", {"sync": False}, timestamp=stamp).code == "SIGNATURE_EXPIRED"
+        return (
+            merchant.post("/api/payment-orders/x", {"sync": False}, timestamp=stamp).code
+            == "SIGNATURE_EXPIRED"
+        )
 
     try:
         wait_until(refused, seconds=5, what="the new setting to take effect")
     finally:
-        admin.send("PUT", CONFIG, {"configs": [{"key": "MERCHANT_SIGNATURE_MAX_AGE_SECONDS", "value": "300"}]})
+        admin.send(
+            "PUT",
+            CONFIG,
+            {"configs": [{"key": "MERCHANT_SIGNATURE_MAX_AGE_SECONDS", "value": "300"}]},
+        )
     wait_until(lambda: not refused(), seconds=5, what="the old setting to take effect")
 
 
@@ -246,12 +281,18 @@ def test_a16_roles(stack: Stack, role: str) -> None:
         assert session.get(path).status == 200
     may_change = role in ROLES_THAT_CHANGE
     answers = {
-        "merchant": session.send("POST", MERCHANTS, {"code": f"r-{secrets.token_hex(4)}", "name": "x"}),
+        "merchant": session.send(
+            "POST", MERCHANTS, {"code": f"r-{secrets.token_hex(4)}", "name": "x"}
+        ),
         "update": session.send("PUT", f"{MERCHANTS}/mch_nothing", {"name": "x"}),
-        "binding": session.send("POST", BINDINGS, {"merchantCode": "none", "channelCode": "alipay.page"}),
+        "binding": session.send(
+            "POST", BINDINGS, {"merchantCode": "none", "channelCode": "alipay.page"}
+        ),
         "retry": session.send("POST", "/api/admin/payment-orders/x/retry-callback", {}),
     }
     for name, answer in answers.items():
         assert (answer.code != "PERMISSION_DENIED") == may_change, (name, answer.raw)
-    config = session.send("PUT", CONFIG, {"configs": [{"key": "SETTLEMENT_HOLD_DAYS", "value": "1"}]})
+    config = session.send(
+        "PUT", CONFIG, {"configs": [{"key": "SETTLEMENT_HOLD_DAYS", "value": "1"}]}
+    )
     assert (config.status == 200) == (role == "SUPER_ADMIN")

@@ -65,12 +65,25 @@ def test_order_event_and_both_signatures(shop: Merchant, payer: Payer, receiver:
     wait_until(lambda: shop.order(order["id"])["callbackStatus"] == "DELIVERED", what="DELIVERED")
 
 
-def test_m03_m10_retry_with_the_same_id_and_body(shop: Merchant, payer: Payer, receiver: Receiver) -> None:
+def test_m03_m10_retry_with_the_same_id_and_body(
+    shop: Merchant, payer: Payer, receiver: Receiver
+) -> None:
     receiver.answers[:] = [(500, {}), (302, {"location": "http://127.0.0.1:1/"}), (410, {})]
     order = paid_order(shop, payer, receiver)
     wait_until(lambda: len(receiver.about(order["id"])) == 4, seconds=60, what="four attempts")
-    assert len({headers["x-novapay-delivery-id"] for headers, _ in receiver.about(order["id"])}) == 1
-    assert len({raw for headers, raw in receiver.received if headers["x-novapay-order-id"] == order["id"]}) == 1
+    assert (
+        len({headers["x-novapay-delivery-id"] for headers, _ in receiver.about(order["id"])}) == 1
+    )
+    assert (
+        len(
+            {
+                raw
+                for headers, raw in receiver.received
+                if headers["x-novapay-order-id"] == order["id"]
+            }
+        )
+        == 1
+    )
     wait_until(lambda: shop.order(order["id"])["callbackStatus"] == "DELIVERED", what="DELIVERED")
 
 
@@ -79,7 +92,9 @@ def test_refund_event(shop: Merchant, payer: Payer, receiver: Receiver) -> None:
     wait_until(lambda: shop.order(order["id"])["status"] == "SUCCEEDED", what="payment")
     refund = shop.refund(order["id"], "2.00").json["refund"]
     events = wait_until(
-        lambda: [e for e in receiver.about(order["id"]) if e[1]["event"] == "payment.refund.updated"],
+        lambda: [
+            e for e in receiver.about(order["id"]) if e[1]["event"] == "payment.refund.updated"
+        ],
         seconds=40,
         what="refund event",
     )
@@ -110,7 +125,9 @@ def test_callback_base_is_the_default(
     wait_until(lambda: receiver.about(order["id"]), what="callback")
 
 
-def test_retry_callback(shop: Merchant, payer: Payer, receiver: Receiver, admin: AdminSession) -> None:
+def test_retry_callback(
+    shop: Merchant, payer: Payer, receiver: Receiver, admin: AdminSession
+) -> None:
     order = paid_order(shop, payer, receiver)
     wait_until(lambda: shop.order(order["id"])["callbackStatus"] == "DELIVERED", what="DELIVERED")
     answer = admin.send("POST", f"/api/admin/payment-orders/{order['id']}/retry-callback", {})
@@ -127,7 +144,9 @@ def test_retry_callback(shop: Merchant, payer: Payer, receiver: Receiver, admin:
     assert deliveries[0][0]["x-novapay-delivery-id"] == deliveries[1][0]["x-novapay-delivery-id"]
 
 
-def test_retry_callback_with_nothing_to_tell(shop: Merchant, receiver: Receiver, admin: AdminSession) -> None:
+def test_retry_callback_with_nothing_to_tell(
+    shop: Merchant, receiver: Receiver, admin: AdminSession
+) -> None:
     order = shop.create_order("alipay.page", callbackUrl=receiver.url).json["order"]
     answer = admin.send("POST", f"/api/admin/payment-orders/{order['id']}/retry-callback", {})
     assert answer.status == 200

@@ -28,7 +28,13 @@ class World:
     def __init__(
         self, stack: Stack, merchant: Merchant, fresh: Merchant, payer: Payer, admin: AdminSession
     ) -> None:
-        self.stack, self.merchant, self.fresh, self.payer, self.admin = stack, merchant, fresh, payer, admin
+        self.stack, self.merchant, self.fresh, self.payer, self.admin = (
+            stack,
+            merchant,
+            fresh,
+            payer,
+            admin,
+        )
 
     def order(self, channel: str = "wxpay.native", amount: str = "12.00") -> Any:
         return self.merchant.create_order(channel, amount).json["order"]
@@ -36,13 +42,17 @@ class World:
     def paid(self, amount: str = "12.00") -> Any:
         order = self.order(amount=amount)
         self.payer.pay(order)
-        wait_until(lambda: self.merchant.order(order["id"])["status"] == "SUCCEEDED", what="payment")
+        wait_until(
+            lambda: self.merchant.order(order["id"])["status"] == "SUCCEEDED", what="payment"
+        )
         return order
 
     def refund(self) -> Any:
         return self.merchant.refund(self.paid()["id"], "2.00").json["refund"]
 
-    def callback(self, channel: str, token: str | None = None, body: bytes = b"x=1", method: str = "POST") -> Answer:
+    def callback(
+        self, channel: str, token: str | None = None, body: bytes = b"x=1", method: str = "POST"
+    ) -> Answer:
         path = self.payer.callback_path(channel, token=token)
         if method == "GET":
             return self.stack.http.request("GET", path + "?" + body.decode())
@@ -123,7 +133,9 @@ def refund_query_with_provider_down(w: World) -> Answer:
 
 
 def create_merchant(w: World) -> Answer:
-    return w.admin.send("POST", MERCHANTS, {"code": f"new-{secrets.token_hex(4)}", "name": "新商户"})
+    return w.admin.send(
+        "POST", MERCHANTS, {"code": f"new-{secrets.token_hex(4)}", "name": "新商户"}
+    )
 
 
 REPLAYS: dict[tuple[str, str, str], Replay] = {
@@ -132,7 +144,9 @@ REPLAYS: dict[tuple[str, str, str], Replay] = {
     ("POST", ORDERS, "200"): lambda w: w.merchant.post(ORDERS, new_order()),
     ("POST", ORDERS, "400"): lambda w: w.merchant.post(ORDERS, new_order(amount="x")),
     ("POST", ORDERS, "401"): lambda w: unsigned(w, ORDERS),
-    ("POST", ORDERS, "403"): lambda w: w.stack.new_merchant(approve=False).post(ORDERS, new_order()),
+    ("POST", ORDERS, "403"): lambda w: w.stack.new_merchant(approve=False).post(
+        ORDERS, new_order()
+    ),
     ("POST", ORDERS, "404"): lambda w: w.merchant.post(ORDERS, new_order("cash.desk")),
     ("POST", ORDERS, "409"): conflicting_create,
     ("POST", ORDERS, "422"): lambda w: w.fresh.post(ORDERS, new_order()),
@@ -155,7 +169,9 @@ REPLAYS: dict[tuple[str, str, str], Replay] = {
     ("POST", REFUNDS, "409"): lambda w: w.merchant.refund(w.order()["id"], "1.00"),
     ("POST", REFUNDS, "422"): refund_over,
     ("POST", REFUNDS, "500"): refund_with_provider_down,
-    ("POST", REFUND, "200"): lambda w: w.merchant.post(f"/api/payment-refunds/{w.refund()['id']}", {}),
+    ("POST", REFUND, "200"): lambda w: w.merchant.post(
+        f"/api/payment-refunds/{w.refund()['id']}", {}
+    ),
     ("POST", REFUND, "400"): lambda w: w.merchant.post("/api/payment-refunds/x", {"sync": 1}),
     ("POST", REFUND, "401"): lambda w: unsigned(w, "/api/payment-refunds/x"),
     ("POST", REFUND, "404"): lambda w: w.merchant.post("/api/payment-refunds/x", {}),
@@ -173,16 +189,24 @@ REPLAYS: dict[tuple[str, str, str], Replay] = {
     ("GET", MERCHANTS, "401"): lambda w: w.stack.http.request("GET", MERCHANTS),
     ("POST", MERCHANTS, "201"): create_merchant,
     ("POST", MERCHANTS, "400"): lambda w: w.admin.send("POST", MERCHANTS, {"name": "x"}),
-    ("POST", MERCHANTS, "401"): lambda w: w.stack.http.post_json(MERCHANTS, {"code": "x1", "name": "x"}),
-    ("GET", ONE_MERCHANT, "200"): lambda w: w.admin.get(f"{MERCHANTS}/{create_merchant(w).json['id']}"),
+    ("POST", MERCHANTS, "401"): lambda w: w.stack.http.post_json(
+        MERCHANTS, {"code": "x1", "name": "x"}
+    ),
+    ("GET", ONE_MERCHANT, "200"): lambda w: w.admin.get(
+        f"{MERCHANTS}/{create_merchant(w).json['id']}"
+    ),
     ("GET", ONE_MERCHANT, "404"): lambda w: w.admin.get(f"{MERCHANTS}/mch_nothing"),
     ("PUT", ONE_MERCHANT, "200"): lambda w: w.admin.send(
         "PUT", f"{MERCHANTS}/{create_merchant(w).json['id']}", {"legalName": "某某公司"}
     ),
-    ("PUT", ONE_MERCHANT, "404"): lambda w: w.admin.send("PUT", f"{MERCHANTS}/mch_nothing", {"name": "x"}),
+    ("PUT", ONE_MERCHANT, "404"): lambda w: w.admin.send(
+        "PUT", f"{MERCHANTS}/mch_nothing", {"name": "x"}
+    ),
     ("GET", BINDINGS, "200"): lambda w: w.admin.get(f"{BINDINGS}?merchantCode={w.merchant.code}"),
     ("POST", BINDINGS, "201"): lambda w: w.admin.send(
-        "POST", BINDINGS, {"merchantCode": w.fresh.code, "channelCode": "alipay.page", "feeRate": 0.006}
+        "POST",
+        BINDINGS,
+        {"merchantCode": w.fresh.code, "channelCode": "alipay.page", "feeRate": 0.006},
     ),
     ("GET", CONFIG, "200"): lambda w: w.admin.get(CONFIG),
     ("PUT", CONFIG, "200"): lambda w: w.admin.send(
@@ -191,7 +215,9 @@ REPLAYS: dict[tuple[str, str, str], Replay] = {
     ("POST", RETRY, "200"): lambda w: w.admin.send(
         "POST", f"/api/admin/payment-orders/{w.order()['id']}/retry-callback", {}
     ),
-    ("POST", RETRY, "404"): lambda w: w.admin.send("POST", "/api/admin/payment-orders/x/retry-callback", {}),
+    ("POST", RETRY, "404"): lambda w: w.admin.send(
+        "POST", "/api/admin/payment-orders/x/retry-callback", {}
+    ),
 }
 
 # Both channels can close, so nobody can be told that a channel cannot; the code is tested where the rule lives.
@@ -199,9 +225,7 @@ UNREACHABLE = {("POST", CLOSE, "422")}
 
 
 @pytest.fixture(scope="module")
-def world(
-    stack: Stack, merchant: Merchant, payer: Payer, admin: AdminSession
-) -> World:
+def world(stack: Stack, merchant: Merchant, payer: Payer, admin: AdminSession) -> World:
     return World(stack, merchant, stack.new_merchant(), payer, admin)
 
 
@@ -250,8 +274,12 @@ def test_served_document(stack: Stack) -> None:
      ("POST", "/api/payment-orders/%00/close", 404), ("POST", "/api/payment-orders/..%2f..%2fetc/close", 404),
      ("POST", "/api/payment-orders/%ff", 404)],
 )  # fmt: skip
-def test_i11_i12_unknown_paths_and_methods_are_json(stack: Stack, method: str, path: str, status: int) -> None:
-    answer = stack.http.request(method, path, body=b'{"merchantCode":"x"}' if method == "POST" else None)
+def test_i11_i12_unknown_paths_and_methods_are_json(
+    stack: Stack, method: str, path: str, status: int
+) -> None:
+    answer = stack.http.request(
+        method, path, body=b'{"merchantCode":"x"}' if method == "POST" else None
+    )
     if method == "TRACE":
         assert answer.status in (404, 405, 501)
     else:

@@ -29,7 +29,12 @@ def test_create(merchant: Merchant) -> None:
 
 def test_idempotency_key_is_shared_with_the_twin(merchant: Merchant) -> None:
     key = secrets.token_hex(8)
-    request = {"channelCode": "alipay.page", "externalOrderId": key, "amount": "3.00", "subject": "test"}
+    request = {
+        "channelCode": "alipay.page",
+        "externalOrderId": key,
+        "amount": "3.00",
+        "subject": "test",
+    }
     first = merchant.post("/api/payments/orders", request, idempotency_key=key)
     second = merchant.post("/api/payment-orders", request, idempotency_key=key)
     assert second.raw == first.raw
@@ -75,7 +80,10 @@ def test_refund_and_refund_query(merchant: Merchant, payer: Payer) -> None:
 
     refund = created.json["refund"]
     wait_until(
-        lambda: merchant.post(f"/api/payment-refunds/{refund['id']}", {}).json["refund"]["status"] == "SUCCEEDED",
+        lambda: (
+            merchant.post(f"/api/payment-refunds/{refund['id']}", {}).json["refund"]["status"]
+            == "SUCCEEDED"
+        ),
         what="refund",
     )
     expected = merchant.post(f"/api/payment-refunds/{refund['id']}", {"sync": False})

@@ -7,7 +7,9 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
 from tests.stack import Merchant, Stack
 
@@ -52,7 +54,9 @@ def order_fields(merchant: Merchant) -> dict[str, str]:
 def test_reflection_lists_services_and_creates_an_order(stack: Stack, merchant: Merchant) -> None:
     client = GenericClient(stack.grpc_address, [("authorization", f"Bearer {stack.service_token}")])
     assert set(client.database.get_services()) >= SERVICES
-    created = client.call("novapay.payments.v1.PaymentService", "CreatePaymentOrder", **order_fields(merchant))
+    created = client.call(
+        "novapay.payments.v1.PaymentService", "CreatePaymentOrder", **order_fields(merchant)
+    )
     assert created.created
     assert merchant.order(created.order.id)["amount"] == "6.66"
     closed = client.call(
@@ -65,8 +69,12 @@ def test_reflection_lists_services_and_creates_an_order(stack: Stack, merchant: 
     assert closed.order.id == created.order.id
 
 
-@pytest.mark.parametrize("metadata", [[], [("authorization", "Bearer wrong")], [("authorization", "")]])
-def test_s05_without_the_token_nothing(stack: Stack, merchant: Merchant, metadata: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize(
+    "metadata", [[], [("authorization", "Bearer wrong")], [("authorization", "")]]
+)
+def test_s05_without_the_token_nothing(
+    stack: Stack, merchant: Merchant, metadata: list[tuple[str, str]]
+) -> None:
     client = GenericClient(stack.grpc_address, metadata)
     for service, method, fields in (
         ("novapay.payments.v1.PaymentService", "CreatePaymentOrder", order_fields(merchant)),

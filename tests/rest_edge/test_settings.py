@@ -32,6 +32,11 @@ def test_values_are_taken() -> None:
     assert (1, 32) == (settings.channels, settings.calls_at_once)
 
 
+def test_channels_outnumber_the_core_processes_that_share_a_port() -> None:
+    assert 1 == load_settings({"NOVAPAY_CORE_PROCESSES": "1"}).channels
+    assert 16 == load_settings({"NOVAPAY_CORE_PROCESSES": "2"}).channels
+
+
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(InvalidSettings) as problems:
         load_settings(

@@ -1,0 +1,50 @@
+"""Stopping and losing edge processes."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from novapay.payments.v1 import payment_service_pb2 as payments
+from tests.rest_edge.conftest import Call, Edge, RecordingCore, running_edge, wait_until
+
+BODY = {"merchantCode": "acme"}
+
+
+def workers(edge: Edge) -> list[int]:
+    """Process ids of gunicorn's workers."""
+    pid = edge.process.pid
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_k07_sigterm_lets_requests_in_flight_end(core: RecordingCore, tmp_path: Path) -> None:
+    release = threading.Event()
+
+    def slow(_call: Call, _context: Any) -> Any:
+        release.wait(10)
+        return payments.CreatePaymentOrderResponse(created=True)
+
+    core.answer("CreatePaymentOrder", slow)
+    with (
+        running_edge(tmp_path, NOVAPAY_GRPC_BIND=core.address) as edge,
+        ThreadPoolExecutor() as pool,
+    ):
+        running = pool.submit(edge.request, "POST", "/api/payment-orders", BODY)
+        wait_until(lambda: bool(core.calls))
+        edge.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "Worker shutting down" in edge.log.read_text())
+        release.set()
+        assert (200, True) == (running.result().status, running.result().json["created"])
+        assert 0 == edge.process.wait(20)
+
+
+def test_k06_killed_process_is_replaced(core: RecordingCore, tmp_path: Path) -> None:
+    with running_edge(tmp_path, NOVAPAY_GRPC_BIND=core.address, NOVAPAY_EDGE_PROCESSES="2") as edge:
+        wait_until(lambda: len(workers(edge)) == 2)
+        os.kill(workers(edge)[0], signal.SIGKILL)
+        assert 200 == edge.request("POST", "/api/payment-orders", BODY).status
+        wait_until(lambda: edge.log.read_text().count("ASGI server listening") == 3)
+        assert 2 == len(workers(edge))
+        assert 200 == edge.request("POST", "/api/payment-orders", BODY).status

@@ -18,7 +18,7 @@ CONTENT_TYPE = "application/x-www-form-urlencoded; charset=utf-8"
 
 def trade_status(trade: Trade, payment: Payment | None) -> str:
     """Alipay's word for the state; a payment refunded in full counts as closed."""
-    if trade.status == "PAID" and payment and payment.refunded_fen == payment.amount_fen:
+    if payment and payment.refunded_fen == payment.amount_fen:
         return "TRADE_CLOSED"
     words = {
         "WAITING": "WAIT_BUYER_PAY",

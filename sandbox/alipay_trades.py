@@ -27,7 +27,6 @@ _NUMBER = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 _TIMEOUT = re.compile(r"([1-9][0-9]*)([mhd])", re.ASCII)
 _DAY = 86400
 _LONGEST_EXPIRY = 15 * _DAY
-_REFUND_WINDOW = 365 * _DAY
 _MAX_FEN = 100_000_000_00
 
 Node = dict[str, Any]
@@ -240,8 +239,7 @@ class AlipayTrades:
         return number, amount_fen
 
     def _check_refundable(self, trade: Trade, payment: Payment, amount_fen: int) -> None:
-        too_old = self._trading.clock.unix() - payment.paid_at > _REFUND_WINDOW
-        if trade.status == "FINISHED" or too_old:
+        if trade.status == "FINISHED":
             raise business("TRADE_HAS_FINISHED", "交易已完结")
         if amount_fen > payment.amount_fen - self._trading.reserved_fen(payment):
             raise business("REFUND_AMT_NOT_EQUAL_TOTAL", "退款金额超限")

@@ -7,20 +7,30 @@ BEIJING = timezone(timedelta(hours=8))
 
 
 class Clock:
-    """Provider time. `time_factor` scales the pauses between notification attempts."""
+    """Provider time.
+
+    `offset_seconds` moves business time (expiry, times in messages), `skew_seconds` the clock of
+    WeChat Pay's signatures: apart, so that a caller with the right time can still talk to a
+    provider whose orders have expired. `time_factor` scales the pauses between notification
+    attempts.
+    """
 
     def __init__(self) -> None:
-        self.offset_seconds = 0.0
-        self.time_factor = 1.0
+        self.reset()
 
     def reset(self) -> None:
         """Back to real time and real pauses."""
         self.offset_seconds = 0.0
+        self.skew_seconds = 0.0
         self.time_factor = 1.0
 
     def unix(self) -> float:
-        """Provider time in seconds since the epoch."""
+        """Business time in seconds since the epoch."""
         return time.time() + self.offset_seconds
+
+    def signing(self) -> float:
+        """Time of signatures in seconds since the epoch."""
+        return time.time() + self.skew_seconds
 
 
 def alipay_time(unix: float) -> str:

@@ -38,8 +38,10 @@
                                       attempts; times null = for ever
     DELETE /control/scenarios         drops the rules
     POST /control/settings            {"amountScenarios": false}
-    GET, POST /control/clock          {"offsetSeconds": 1800, "timeFactor": 0.01}: provider clock,
-                                      and the factor on the pauses between notification attempts
+    GET, POST /control/clock          {"offsetSeconds": 1800}: moves business time, so that orders
+                                      expire; "skewSeconds": 600 makes WeChat Pay's signature clock
+                                      wrong; "timeFactor": 0.01 shortens the pauses between
+                                      notification attempts
     GET  /control/books               trades with payments, refunds, pushes; calls; ?provider=
                                       &account= &outTradeNo=
     POST /control/reset               {}: empty books, real time, no rules; accounts and shops stay
@@ -251,6 +253,7 @@ class Control:
         resp.media = {
             "now": utc_iso(clock.unix()),
             "offsetSeconds": clock.offset_seconds,
+            "skewSeconds": clock.skew_seconds,
             "timeFactor": clock.time_factor,
         }
 
@@ -258,6 +261,7 @@ class Control:
         """Moves provider time; what has expired by then expires now."""
         body, clock = _body(req), self._state.clock
         clock.offset_seconds = _number(body, "offsetSeconds", clock.offset_seconds)
+        clock.skew_seconds = _number(body, "skewSeconds", clock.skew_seconds)
         clock.time_factor = _number(body, "timeFactor", clock.time_factor)
         self._state.trading.sweep()
         self._state.pusher.wake()

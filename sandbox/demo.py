@@ -112,7 +112,7 @@ def _channel_story(story: Story, shop: Shop, channel: str) -> None:
 def _books(story: Story) -> None:
     """Asks the core whether every invariant that can be read from its rows holds."""
     done = subprocess.run(
-        [sys.executable, "-m", "core_service.cli", "books", "--json"],
+        [sys.executable, "-m", "core_service.cli", "books", "verify", "--json"],
         capture_output=True,
         text=True,
         check=False,

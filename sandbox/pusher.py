@@ -112,13 +112,12 @@ class Pusher:
 
     def _send(self, notification: Notification) -> tuple[int | None, bytes]:
         """HTTP status and answer, or None and the error's words."""
-        now = self._clock.unix()
         if notification.provider == "alipay":
             app = self._accounts.alipay[notification.account]
-            headers, body = alipay_messages.attempt(app, notification, now)
+            headers, body = alipay_messages.attempt(app, notification, self._clock.unix())
         else:
             merchant = self._accounts.wxpay[notification.account]
-            headers, body = wechat_messages.attempt(merchant, notification, now)
+            headers, body = wechat_messages.attempt(merchant, notification, self._clock.signing())
         try:
             response = self._http.request(
                 "POST",

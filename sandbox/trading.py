@@ -16,6 +16,7 @@ from sandbox.push_plan import Push, plan_pushes
 from sandbox.scenarios import Chosen, Occasion, Scenarios
 
 LATE_PAYMENT_SECONDS = 1.0
+ALIPAY_REFUND_WINDOW_SECONDS = 365 * 86400
 WECHAT_REFUND_SECONDS = 0.5
 PENDING_REFUND_SECONDS = 10.0
 _REFUND_OUTCOMES = {
@@ -86,13 +87,18 @@ class Trading:
         return token
 
     def sweep(self) -> None:
-        """Closes what has expired (Alipay) and books late payments that are due."""
+        """Lets time do its work: expiry and end of refundability (Alipay), late payments, refunds."""
         now = self.clock.unix()
         with self.books.transaction():
             self.books.execute(
                 "UPDATE trades SET status = 'CLOSED', closed_at = expires_at"
                 " WHERE provider = 'alipay' AND status = 'WAITING' AND expires_at <= ?", now,
             )  # fmt: skip
+            self.books.execute(
+                "UPDATE trades SET status = 'FINISHED' WHERE provider = 'alipay' AND status = 'PAID'"
+                " AND id IN (SELECT trade_id FROM payments WHERE paid_at < ?)",
+                now - ALIPAY_REFUND_WINDOW_SECONDS,
+            )
             self.books.execute(
                 "UPDATE trades SET late_payment_due = ? WHERE awaits_late_payment = 1"
                 " AND late_payment_due IS NULL AND (status = 'CLOSED' OR expires_at <= ?)",

@@ -1,6 +1,7 @@
 """HTTP side of the simulated WeChat Pay API v3 under `/wechat/v3`."""
 
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -131,7 +132,7 @@ class WechatApi:
             {name.lower(): value for name, value in req.headers.items()},
             raw,
             accounts=self._trading.accounts.wxpay,
-            now=self._trading.clock.unix(),
+            now=self._trading.clock.signing(),
         )
         self._trading.sweep()
         return account, parse_body(raw)
@@ -177,10 +178,11 @@ class WechatApi:
     ) -> None:
         body = b"" if answer is None else _json_bytes(answer)
         key = answer_key(account, req.get_header("Wechatpay-Serial") or "")
-        for name, value in signature_headers(key, body, self._trading.clock.unix()).items():
+        for name, value in signature_headers(key, body, self._trading.clock.signing()).items():
             resp.set_header(name, value)
         resp.status = falcon.HTTP_204 if answer is None else falcon.HTTP_200
         resp.content_type = _JSON
+        resp.set_header("Request-ID", secrets.token_hex(16))
         resp.data = body
 
     def _spoil(
@@ -298,6 +300,7 @@ def _refuse(resp: falcon.Response, refusal: WechatError) -> None:
         body["detail"] = refusal.detail
     resp.status = refusal.status
     resp.content_type = _JSON
+    resp.set_header("Request-ID", secrets.token_hex(16))
     resp.data = _json_bytes(body)
 
 

@@ -14,7 +14,7 @@ afterwards the delivery is FAILED and can be sent by hand.
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from core_service.domain import callback
 from core_service.domain.callback import DeliveryStatus
 from core_service.errors import CoreError, Family
 from core_service.failpoints import failpoint
-from core_service.outbound_http import CallbackClient, OutboundError
+from core_service.outbound_http import CallbackClient, IPNetwork, OutboundError
 from core_service.storage import callbacks as deliveries
 from core_service.storage.callbacks import ClaimedDelivery, FinishedAttempt
 from core_service.storage.database import connection_scope, transact
@@ -44,10 +44,12 @@ _log = structlog.get_logger(__name__)
 _client: CallbackClient | None = None
 
 
-def configure(client: CallbackClient) -> None:
-    """Says what calls the merchants; belongs to the start of a process."""
-    global _client  # noqa: PLW0603 (wired once)
-    _client = client
+def configure(allowed_networks: Sequence[IPNetwork]) -> None:
+    """Makes the client; `allowed_networks` may be called although they are not public."""
+    global _client  # noqa: PLW0603 (one client per process)
+    if _client is not None:
+        _client.close()
+    _client = CallbackClient(allowed_networks)
 
 
 @dataclass(frozen=True)

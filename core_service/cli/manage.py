@@ -20,6 +20,8 @@ from novapay.access.v1 import access_service_pb2 as access
 from novapay.access.v1.access_service_pb2_grpc import AccessServiceStub
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.merchants.v1.merchant_service_pb2_grpc import MerchantServiceStub
+from novapay.payments.v1 import payment_service_pb2 as payments
+from novapay.payments.v1.payment_service_pb2_grpc import PaymentServiceStub
 
 TIMEOUT_SECONDS = 15.0
 
@@ -129,6 +131,16 @@ def create_admin(arguments: Namespace) -> int:
     return show(arguments, as_json(made.operator))
 
 
+def verify_books(arguments: Namespace) -> int:
+    """Check the ledger against orders and refunds."""
+    with core_channel() as channel:
+        books = PaymentServiceStub(channel).VerifyBooks(
+            payments.VerifyBooksRequest(), timeout=TIMEOUT_SECONDS
+        )
+    show(arguments, as_json(books))
+    return 0 if books.balanced else 1
+
+
 @contextmanager
 def core_channel() -> Iterator[grpc.Channel]:
     """A channel to the core; a refused call becomes CommandFailed with the core's reason."""
@@ -176,9 +188,13 @@ def as_json(message: Message) -> dict[str, Any]:
     """Turn a message into JSON as the contract has it: camel case, null, enums without prefix."""
     answer: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
-        is_unset = field.has_presence and not message.HasField(field.name)
-        value = None if is_unset else _json_value(field, getattr(message, field.name))
-        answer[field.json_name] = value
+        value = getattr(message, field.name)
+        if field.is_repeated:
+            answer[field.json_name] = [_json_value(field, item) for item in value]
+        elif field.has_presence and not message.HasField(field.name):
+            answer[field.json_name] = None
+        else:
+            answer[field.json_name] = _json_value(field, value)
     return answer
 
 

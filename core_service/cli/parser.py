@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_accounts(commands)
     _add_bindings(commands)
     _add_admins(commands)
+    _add_books(commands)
     return parser
 
 
@@ -134,6 +135,16 @@ def _add_admins(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
     create.add_argument("--email", required=True)
     create.add_argument("--role", required=True, type=str.upper, choices=OPERATOR_ROLES)
+
+
+def _add_books(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    actions = _family(commands, "books", "look after the ledger")
+    _leaf(
+        actions,
+        "verify",
+        f"{_MANAGE}:verify_books",
+        "check every invariant that can be read from the rows; exit 1 if one is broken",
+    )
 
 
 def _family(

@@ -132,7 +132,6 @@ def announce(settings: Settings, demo: dict[str, str] | None, *, as_json: bool) 
     facts: dict[str, Any] = {
         "edge": settings.public_base_url,
         "docs": f"{settings.public_base_url}/docs",
-        "console": f"{settings.public_base_url}/admin",
         "core": settings.grpc_bind,
         "tokenFile": str(settings.data_dir / "grpc_token"),
     }

@@ -80,7 +80,9 @@ class Callers:
     def __init__(self, service_token: str) -> None:
         self._bearer = f"Bearer {service_token}".encode()
 
-    def identify(self, call: Call, method: Method, peer: Peer, values: Values, request: Any) -> None:
+    def identify(
+        self, call: Call, method: Method, peer: Peer, values: Values, request: Any
+    ) -> None:
         """Fill in who is calling. Raises CoreError of the families UNAUTHENTICATED and onwards."""
         call.principal = self._principal(method, peer, values)
         match call.principal:

@@ -7,7 +7,7 @@ nothing that is anybody's.
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
@@ -99,7 +99,7 @@ class Interceptors(grpc.ServerInterceptor):
             self.spend_nonce_at_last,
             self.check_fields,
         )
-        self._wrapped: dict[str, "grpc.RpcMethodHandler[Any, Any]"] = {}
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
         self,
@@ -188,6 +188,7 @@ class Interceptors(grpc.ServerInterceptor):
         exchange.reason = error.reason
         exchange.status_details = status.SerializeToString(deterministic=True)
         exchange.context.abort(_CODES[status.code], status.message)
+        raise AssertionError("abort always raises")
 
     def keep_deadline(self, exchange: Exchange, proceed: Proceed) -> Message:
         """The caller's deadline less the margin; refuses what would end too late anyway."""

@@ -1,11 +1,11 @@
 """The gRPC server of one core process: threads, port, health, reflection, and how it ends."""
 
 import fcntl
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import grpc
@@ -164,11 +164,12 @@ def _lock_socket(bind: str) -> IO[bytes] | None:
     """Two servers on one Unix socket both start without an error, so a lock beside it decides."""
     if not bind.startswith("unix:"):
         return None
-    lock = open(f"{bind.removeprefix('unix:')}.lock", "wb")  # noqa: SIM115 (held while serving)
+    path = Path(f"{bind.removeprefix('unix:')}.lock")
+    lock = path.open("wb")  # held while serving
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         raise PortTaken(f"another server has {bind}") from None
-    os.chmod(lock.name, 0o600)
+    path.chmod(0o600)
     return lock

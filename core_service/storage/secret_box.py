@@ -53,7 +53,7 @@ class SecretBox:
     def open(self, sealed: bytes, place: Place) -> bytes:
         """Raises SecretUnreadable."""
         key_id = self.key_id_of(sealed)
-        position = 2 + len(key_id.encode())
+        position = 2 + sealed[1]
         wrap_nonce = sealed[position : position + _NONCE]
         position += _NONCE
         wrapped = sealed[position : position + _WRAPPED_KEY]
@@ -75,4 +75,4 @@ class SecretBox:
     def key_id_of(sealed: bytes) -> str:
         if len(sealed) < 2 + _NONCE + _WRAPPED_KEY + _NONCE or sealed[0] != _VERSION:
             raise SecretUnreadable("not a sealed value")
-        return bytes(sealed[2 : 2 + sealed[1]]).decode()
+        return bytes(sealed[2 : 2 + sealed[1]]).decode(errors="replace")

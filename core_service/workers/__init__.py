@@ -21,9 +21,9 @@ which hold one only for moments."""
 def main(names: Sequence[str] = ()) -> int:
     """Runs the named workers (none named: all) until SIGTERM or SIGINT; returns the exit code.
 
-    The process must have been wired before: database, secrets, settings,
-    `callback_attempts.configure`. Any number of such processes may run side by side. Raises
-    ValueError for a name that is not in WORKERS.
+    The process must have been wired before: database, secrets, runtime settings,
+    `callback_attempts`. Any number of such processes may run side by side. Raises ValueError for a name that
+    is not in WORKERS.
     """
     for name in names:
         if name not in WORKERS:

@@ -1,4 +1,4 @@
-"""Asks providers about orders and refunds that are due; the question also ends orders past their time."""
+"""Asks providers about orders and refunds that are due; orders past their time end this way."""
 
 import threading
 from collections.abc import Callable

@@ -88,14 +88,14 @@ def insert_account(box: SecretBox, merchant_id: str, config: dict[str, Any]) -> 
     return account_id
 
 
-def seal_config(
-    box: SecretBox, merchant_id: str, account_id: str, config: dict[str, Any]
-) -> bytes:
+def seal_config(box: SecretBox, merchant_id: str, account_id: str, config: dict[str, Any]) -> bytes:
     sealed = json.dumps({"config": config, "callbackToken": "t0ken"}).encode()
     return box.seal(sealed, sealed_places.account_config(merchant_id, account_id))
 
 
-def change(merchant_id: str, statement: str | None = None, parameters: tuple[Any, ...] = ()) -> None:
+def change(
+    merchant_id: str, statement: str | None = None, parameters: tuple[Any, ...] = ()
+) -> None:
     """Run a statement about what belongs to a merchant and bump its version."""
     with connection_scope():
         if statement is not None:

@@ -195,6 +195,16 @@ def test_expiry_closes_the_trade_and_kills_the_link(sandbox: SandboxServer) -> N
     assert "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR" in get(expired).data.decode("gbk")
 
 
+def test_after_a_year_the_trade_is_finished(sandbox: SandboxServer, receiver: Receiver) -> None:
+    client = alipay_client(account_config(sandbox, "alipay", "public_key"))
+    sandbox.control("pay", url=page_url(client, "AL13", "5.00", receiver.url))
+    sandbox.control("clock", offsetSeconds=366 * 86400)
+    assert client.api_alipay_trade_query(out_trade_no="AL13")["trade_status"] == "TRADE_FINISHED"
+    refused = client.api_alipay_trade_refund("1.00", out_trade_no="AL13", out_request_no="R1")
+    assert refused["sub_code"] == "ACQ.TRADE_HAS_FINISHED"
+    receiver.wait_for(1)
+
+
 def test_notifications_are_retried_until_success(
     sandbox: SandboxServer, receiver: Receiver
 ) -> None:

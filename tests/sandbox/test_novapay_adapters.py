@@ -53,13 +53,12 @@ class Adapter:
 
     def create(self, amount_fen: int = 8888, seconds: float = 7.0) -> str:
         request = PaymentRequest(
-            ORDER,
-            amount_fen,
-            "测试商品 +% 一年会员",
-            None,
-            datetime.now(UTC) + timedelta(minutes=30),
-            "http://shop.example/pay/return",
-            "127.0.0.1",
+            order_id=ORDER,
+            amount_fen=amount_fen,
+            subject="测试商品 +% 一年会员",
+            description=None,
+            expire_at=datetime.now(UTC) + timedelta(minutes=30),
+            return_url="http://shop.example/pay/return",
         )
         timing = self.timing(seconds)
         return self.provider.create_payment(self.account, request, **timing).checkout_url

@@ -1,6 +1,7 @@
 """The simulated WeChat Pay API v3, spoken to by wechatpayv3."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -196,9 +197,23 @@ def test_a_clock_ten_minutes_off_is_refused(sandbox: SandboxServer) -> None:
     config = account_config(sandbox, "wxpay", "platform_cert")
     path = PATH + config["mchId"]
     headers = _signed_headers(config, "GET", path, "")
-    sandbox.control("clock", offsetSeconds=600)
+    sandbox.control("clock", skewSeconds=600)
     answer = urllib3.request("GET", sandbox.url + path, headers=headers)
     assert (answer.status, answer.json()["code"]) == (401, "SIGN_ERROR")
+
+
+def test_p22_a_skewed_clock_shows_in_what_the_platform_signs(
+    sandbox: SandboxServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    config = account_config(sandbox, "wxpay", "public_key")
+    client = wechat_client(config, sandbox.url, receiver.url, tmp_path)
+    _, answer = client.pay("测试商品", "WX100007", {"total": 1})
+    sandbox.control("clock", skewSeconds=-600)
+    sandbox.control("pay", url=json.loads(answer)["code_url"])
+    (pushed,) = receiver.wait_for(1)
+    age = time.time() - int(pushed.headers["wechatpay-timestamp"])
+    assert 590 < age < 660
+    assert client.callback(pushed.headers, pushed.body)["event_type"] == "TRANSACTION.SUCCESS"
 
 
 def test_headers_without_user_agent_are_refused(sandbox: SandboxServer) -> None:
@@ -216,7 +231,7 @@ def test_an_expired_order_is_not_payable_but_not_closed(
     client = wechat_client(config, sandbox.url, receiver.url, tmp_path)
     expiry = (datetime.now(UTC) + timedelta(minutes=2)).isoformat(timespec="seconds")
     client.pay("测试商品", "WX100004", {"total": 1}, time_expire=expiry)
-    sandbox.control("clock", offsetSeconds=125)
+    sandbox.control("clock", offsetSeconds=3600)
     with pytest.raises(RuntimeError, match="409"):
         sandbox.control("pay", provider="wxpay", outTradeNo="WX100004")
     assert json.loads(client.query(out_trade_no="WX100004")[1])["trade_state"] == "NOTPAY"

@@ -5,6 +5,7 @@ import hmac
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,8 @@ def test_values_are_trimmed(merchant: KnownMerchant) -> None:
 @pytest.mark.parametrize("missing", ["timestamp", "nonce", "signature"])
 @pytest.mark.parametrize("blank", [b"", b" \t"])
 def test_missing_signature_parts(merchant: KnownMerchant, missing: str, blank: bytes) -> None:
-    assert reason(replace(signed(merchant), **{missing: blank})) == "SIGNATURE_REQUIRED"
+    parts: dict[str, Any] = {missing: blank}
+    assert reason(replace(signed(merchant), **parts)) == "SIGNATURE_REQUIRED"
 
 
 def test_missing_key(merchant: KnownMerchant) -> None:
@@ -171,7 +173,8 @@ def test_a04_signature_forms(merchant: KnownMerchant) -> None:
 def test_a05_bytes_outside_ascii(
     merchant: KnownMerchant, name: str, expected: str, value: bytes
 ) -> None:
-    assert reason(replace(signed(merchant), **{name: value})) == expected
+    parts: dict[str, Any] = {name: value}
+    assert reason(replace(signed(merchant), **parts)) == expected
 
 
 @pytest.mark.parametrize(
@@ -350,9 +353,10 @@ def test_lookups(merchant: KnownMerchant) -> None:
     assert merchant_cache.by_id(merchant.id) is merchant_cache.by_code(merchant.code)
     assert merchant_cache.by_account("acc_nobody") is None
     assert merchant_cache.by_key("npk_nobody") is None
-    for look in (lambda: merchant_cache.by_code("nobody"), lambda: merchant_cache.by_id("nobody")):
-        with pytest.raises(CoreError, match="MERCHANT_NOT_FOUND"):
-            look()
+    with pytest.raises(CoreError, match="MERCHANT_NOT_FOUND"):
+        merchant_cache.by_code("nobody")
+    with pytest.raises(CoreError, match="MERCHANT_NOT_FOUND"):
+        merchant_cache.by_id("nobody")
 
 
 def test_secrets_do_not_show_in_text(merchant: KnownMerchant) -> None:

@@ -114,7 +114,7 @@ def invoke(
 ) -> tuple[Any, dict[str, Any]]:
     """The answer, or the CoreError that it means; and the trailing metadata."""
     method = next(method for method in methods() if method.path == path)
-    call = channel.unary_unary(
+    call: Any = channel.unary_unary(
         path,
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=method.response_type.FromString,
@@ -124,7 +124,8 @@ def invoke(
             request or method.request_type(), timeout=timeout, metadata=tuple(sent or ())
         )
     except grpc.RpcError as failure:
-        return core_error_from(failure), dict(failure.trailing_metadata() or ())
+        trailing: Any = failure.trailing_metadata() or ()
+        return core_error_from(failure), dict(trailing)
     return answer, dict(done.trailing_metadata() or ())
 
 

@@ -46,9 +46,11 @@ def merchant(core_database: str, box: SecretBox) -> KnownMerchant:
 @pytest.fixture
 def channel(core_database: str) -> Iterator[grpc.Channel]:
     """To a server whose create spends the nonce in its transaction; its query leaves it."""
-    with running_server({CREATE: spend_in_transaction(lambda: None)}) as server:
-        with channel_to(server) as channel:
-            yield channel
+    with (
+        running_server({CREATE: spend_in_transaction(lambda: None)}) as server,
+        channel_to(server) as channel,
+    ):
+        yield channel
 
 
 @pytest.mark.parametrize(
@@ -79,11 +81,10 @@ def test_unauthenticated_is_the_grpc_code(channel: grpc.Channel) -> None:
 
 
 def test_the_service_token_opens_every_rpc(core_database: str, merchant: KnownMerchant) -> None:
-    with running_server() as server:
-        with service_channel(f"127.0.0.1:{server.port}", TOKEN) as channel:
-            for path in (MERCHANTS, CHANNELS):
-                assert reason(invoke(channel, path)[0]) == "OK"
-            assert reason(invoke(channel, CREATE, order_request(merchant))[0]) == "OK"
+    with running_server() as server, service_channel(f"127.0.0.1:{server.port}", TOKEN) as channel:
+        for path in (MERCHANTS, CHANNELS):
+            assert reason(invoke(channel, path)[0]) == "OK"
+        assert reason(invoke(channel, CREATE, order_request(merchant))[0]) == "OK"
 
 
 def test_merchant_call(channel: grpc.Channel, merchant: KnownMerchant) -> None:
@@ -132,11 +133,13 @@ def test_a_refused_effect_still_spends_the_nonce(
     def refuse() -> None:
         raise CoreError("AMOUNT_TOO_SMALL")
 
-    with running_server({CREATE: spend_in_transaction(refuse)}) as server:
-        with channel_to(server) as channel:
-            sent = signed_metadata(merchant)
-            first = invoke(channel, CREATE, order_request(merchant), sent)[0]
-            second = invoke(channel, CREATE, order_request(merchant), sent)[0]
+    with (
+        running_server({CREATE: spend_in_transaction(refuse)}) as server,
+        channel_to(server) as channel,
+    ):
+        sent = signed_metadata(merchant)
+        first = invoke(channel, CREATE, order_request(merchant), sent)[0]
+        second = invoke(channel, CREATE, order_request(merchant), sent)[0]
     assert [reason(first), reason(second)] == ["AMOUNT_TOO_SMALL", "NONCE_REPLAYED"]
 
 
@@ -149,11 +152,13 @@ def test_a_503_leaves_the_nonce_for_the_next_try(
         if failures:
             raise failures.pop()
 
-    with running_server({CREATE: spend_in_transaction(sometimes)}) as server:
-        with channel_to(server) as channel:
-            sent = signed_metadata(merchant)
-            first = invoke(channel, CREATE, order_request(merchant), sent)[0]
-            second = invoke(channel, CREATE, order_request(merchant), sent)[0]
+    with (
+        running_server({CREATE: spend_in_transaction(sometimes)}) as server,
+        channel_to(server) as channel,
+    ):
+        sent = signed_metadata(merchant)
+        first = invoke(channel, CREATE, order_request(merchant), sent)[0]
+        second = invoke(channel, CREATE, order_request(merchant), sent)[0]
     assert [reason(first), reason(second)] == ["OVERLOADED", "OK"]
 
 
@@ -327,9 +332,7 @@ def test_over_a_unix_socket(core_database: str, merchant: KnownMerchant, data_di
 
 async def _ask(server: CoreServer, merchant: KnownMerchant) -> Any:
     channels = EdgeChannels(f"127.0.0.1:{server.port}", count=2)
-    sent = [
-        pair for pair in signed_metadata(merchant) if pair[0] != metadata.CLIENT_ADDRESS
-    ]
+    sent = [pair for pair in signed_metadata(merchant) if pair[0] != metadata.CLIENT_ADDRESS]
     try:
         answer, _ = await channels.call(
             CREATE,

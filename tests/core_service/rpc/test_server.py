@@ -107,20 +107,22 @@ def test_k09_health_and_calls_while_the_database_goes_away_and_comes_back(data_d
         return payment_service_pb2.ListChannelsResponse()
 
     try:
-        with running_server(
-            {CHANNELS: use_database}, is_healthy=probe.is_up, database_is_up=probe.is_up
-        ) as server:
-            with channel_to(server) as channel:
-                for _ in range(8):
-                    assert reason(invoke(channel, CHANNELS)[0]) == "OK"
-                assert health_of(channel) == SERVING
-                postgres.stop()
-                refusal = invoke(channel, CHANNELS)[0]
-                assert (refusal.reason, refusal.retry_after_seconds) == ("DATABASE_UNAVAILABLE", 1)
-                wait_until(lambda: health_of(channel) == NOT_SERVING)
-                postgres.ensure_running()
-                wait_until(lambda: health_of(channel) == SERVING)
+        with (
+            running_server(
+                {CHANNELS: use_database}, is_healthy=probe.is_up, database_is_up=probe.is_up
+            ) as server,
+            channel_to(server) as channel,
+        ):
+            for _ in range(8):
                 assert reason(invoke(channel, CHANNELS)[0]) == "OK"
+            assert health_of(channel) == SERVING
+            postgres.stop()
+            refusal = invoke(channel, CHANNELS)[0]
+            assert (refusal.reason, refusal.retry_after_seconds) == ("DATABASE_UNAVAILABLE", 1)
+            wait_until(lambda: health_of(channel) == NOT_SERVING)
+            postgres.ensure_running()
+            wait_until(lambda: health_of(channel) == SERVING)
+            assert reason(invoke(channel, CHANNELS)[0]) == "OK"
     finally:
         probe.stop()
         database.database.close_all()
@@ -138,13 +140,15 @@ def test_s05_reflection_only_where_it_is_wanted(core_database: str) -> None:
 
 
 def test_a_second_server_on_the_same_address_is_refused(data_dir: Path) -> None:
-    with running_server() as server:
-        with pytest.raises(PortTaken), running_server(bind=f"127.0.0.1:{server.port}"):
-            pass
+    with (
+        running_server() as server,
+        pytest.raises(PortTaken),
+        running_server(bind=f"127.0.0.1:{server.port}"),
+    ):
+        pass
     bind = f"unix:{data_dir}/core.sock"
-    with running_server(bind=bind):
-        with pytest.raises(PortTaken), running_server(bind=bind):
-            pass
+    with running_server(bind=bind), pytest.raises(PortTaken), running_server(bind=bind):
+        pass
     with running_server(bind=bind), grpc.insecure_channel(bind) as channel:
         assert health_of(channel) == SERVING
 
@@ -157,17 +161,20 @@ def test_k07_running_calls_end_before_the_server_does(core_database: str) -> Non
         assert leave.wait(10)
         return payment_service_pb2.ListChannelsResponse()
 
-    with running_server({CHANNELS: linger}) as server, channel_to(server) as channel:
-        with ThreadPoolExecutor(2) as pool:
-            running = pool.submit(invoke, channel, CHANNELS)
-            assert entered.wait(5)
-            stopping = pool.submit(server.stop, 10)
-            with channel_to(server) as later:
-                wait_until(lambda: reason(invoke(later, CHANNELS, timeout=1)[0]) == "OVERLOADED")
-            assert not stopping.done()
-            leave.set()
-            assert reason(running.result()[0]) == "OK"
-            stopping.result()
+    with (
+        running_server({CHANNELS: linger}) as server,
+        channel_to(server) as channel,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        running = pool.submit(invoke, channel, CHANNELS)
+        assert entered.wait(5)
+        stopping = pool.submit(server.stop, 10)
+        with channel_to(server) as later:
+            wait_until(lambda: reason(invoke(later, CHANNELS, timeout=1)[0]) == "OVERLOADED")
+        assert not stopping.done()
+        leave.set()
+        assert reason(running.result()[0]) == "OK"
+        stopping.result()
 
 
 def test_o01_more_calls_than_the_server_takes_are_refused_at_once(core_database: str) -> None:
@@ -274,9 +281,7 @@ def test_a_forwarded_address_that_is_none_matches_nothing() -> None:
 # The edge's channels ---------------------------------------------------------------------------------
 
 
-async def _channels(
-    address: str, count: int, ask: Callable[[Callable[[float], Any]], Any]
-) -> Any:
+async def _channels(address: str, count: int, ask: Callable[[Callable[[float], Any]], Any]) -> Any:
     channels = EdgeChannels(address, count=count)
 
     async def call(timeout_seconds: float) -> str:

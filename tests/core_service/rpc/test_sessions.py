@@ -135,9 +135,7 @@ def test_a13_idle_and_absolute_limit(
 
 def test_a13_use_keeps_a_session_alive_but_not_for_ever(channel: grpc.Channel, email: str) -> None:
     opened = sign_in(channel, email)
-    change_session(
-        opened.session_token, "last_seen_at", datetime.now(UTC) - timedelta(minutes=14)
-    )
+    change_session(opened.session_token, "last_seen_at", datetime.now(UTC) - timedelta(minutes=14))
     invoke(channel, MERCHANTS, sent=with_session(opened.session_token))
     with connection_scope():
         row = fetch_one(

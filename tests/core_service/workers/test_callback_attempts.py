@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -185,11 +184,11 @@ def test_one_log_line_for_each_attempt_with_ids_and_no_bodies(shop: Receiver) ->
 
 
 @pytest.fixture
-def no_exceptions(wired: str) -> Iterator[str]:
+def no_exceptions(wired: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Public addresses only; every name is internal."""
-    with CallbackClient((), resolver=lambda _host, _port: ["10.0.0.7"]) as client:
-        callback_attempts.configure(client)
-        yield wired
+    client = CallbackClient((), resolver=lambda _host, _port: ["10.0.0.7"])
+    monkeypatch.setattr(callback_attempts, "_client", client)
+    return wired
 
 
 @pytest.mark.usefixtures("no_exceptions")

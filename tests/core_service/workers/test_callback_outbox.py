@@ -97,7 +97,7 @@ def refunded(merchant: object) -> str:
 
 def announce_refund(merchant_id: str, refund_id: str) -> int:
     """How many deliveries tell of the refund afterwards."""
-    refund = refunds.find_by_id(refund_id)
+    refund = refunds.find_for_merchant(merchant_id, refund_id)
     assert refund is not None
     order = payment_orders.find_by_id(refund.order_id)
     assert order is not None

@@ -27,7 +27,6 @@ from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
 from core_service.application.merchants import Merchants
 from core_service.background import Repeating
-from core_service.outbound_http import CallbackClient
 from core_service.rpc.access_servicer import AccessServicer
 from core_service.rpc.callers import Callers
 from core_service.rpc.config_servicer import ConfigServicer
@@ -151,7 +150,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
     merchant_cache.configure(box, settings.public_base_url)
     sessions.configure(box)
     routing.configure(settings.outbound_allow)
-    callback_attempts.configure(CallbackClient(settings.outbound_allow))
+    callback_attempts.configure(settings.outbound_allow)
     return box
 
 

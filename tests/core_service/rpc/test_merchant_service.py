@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -611,6 +612,26 @@ def test_bindings_are_listed_newest_first(server: AdminServer) -> None:
     assert list(second.bindings) == made[:1]
     nobody = pb.ListBindingsRequest(merchant_code="nobody")
     assert not server.merchants.ListBindings(nobody).bindings
+
+
+def test_changes_at_once_make_one_binding_and_lose_none(server: AdminServer) -> None:
+    merchant = make(server)
+    fields = [
+        {"min_amount": "1.00"},
+        {"max_amount": "9.00"},
+        {"fee_rate": "0.01"},
+        {"enabled": False},
+    ]
+    with ThreadPoolExecutor(len(fields)) as threads:
+        made = list(threads.map(lambda each: bind(server, merchant, **each), fields))
+    assert len({binding.id for binding in made}) == 1
+    (binding,) = server.merchants.ListBindings(
+        pb.ListBindingsRequest(merchant_code=merchant.code)
+    ).bindings
+    assert (binding.min_amount, binding.max_amount) == ("1.00", "9.00")
+    assert (binding.fee_rate, binding.enabled) == ("0.0100", False)
+    assert len(audits(f"binding:{binding.id}")) == len(fields)
+    assert stored(merchant)["version"] == 1 + len(fields)
 
 
 # Secrets ------------------------------------------------------------------------------------------

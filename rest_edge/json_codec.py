@@ -138,6 +138,9 @@ class MessageDecoder:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._has_mask = UPDATE_MASK in descriptor.fields_by_name
+        self._required = {
+            item.json_name: item.name for item in descriptor.fields if field_options(item).required
+        }
         self._fields = {
             item.json_name: (item.name, _field_setter(item))
             for item in descriptor.fields
@@ -153,7 +156,10 @@ class MessageDecoder:
         path: str = "",
         except_names: frozenset[str] = frozenset(),
     ) -> None:
-        """Set what `values` has; null means absent. `except_names` (proto names) are left to the path variables."""
+        """Set what `values` has; null means absent. `except_names` (proto names) are left to the path variables.
+
+        A `required` field that is null is not missing: its own rule says what is wrong with it.
+        """
         for json_name, value in values.items():
             known = self._fields.get(json_name)
             if known is None or known[0] in except_names:
@@ -163,6 +169,9 @@ class MessageDecoder:
                 message.update_mask.paths.append(name)
             if value is not None:
                 set_field(message, value, f"{path}.{json_name}" if path else json_name, violations)
+        for json_name, name in self._required.items():
+            if json_name not in values and name not in except_names:
+                violations.add(f"{path}.{json_name}" if path else json_name, "is required")
 
 
 _Setter = Callable[[Any, Any, str, Violations], None]

@@ -138,9 +138,9 @@ class MessageDecoder:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._has_mask = UPDATE_MASK in descriptor.fields_by_name
-        self._required = {
-            item.json_name: item.name for item in descriptor.fields if field_options(item).required
-        }
+        self._required = tuple(
+            item.json_name for item in descriptor.fields if field_options(item).required
+        )
         self._fields = {
             item.json_name: (item.name, _field_setter(item))
             for item in descriptor.fields
@@ -156,10 +156,7 @@ class MessageDecoder:
         path: str = "",
         except_names: frozenset[str] = frozenset(),
     ) -> None:
-        """Set what `values` has; null means absent. `except_names` (proto names) are left to the path variables.
-
-        A `required` field that is null is not missing: its own rule says what is wrong with it.
-        """
+        """Set what `values` has; null means absent. `except_names` (proto names) are left to the path variables."""
         for json_name, value in values.items():
             known = self._fields.get(json_name)
             if known is None or known[0] in except_names:
@@ -169,9 +166,12 @@ class MessageDecoder:
                 message.update_mask.paths.append(name)
             if value is not None:
                 set_field(message, value, f"{path}.{json_name}" if path else json_name, violations)
-        for json_name, name in self._required.items():
-            if json_name not in values and name not in except_names:
-                violations.add(f"{path}.{json_name}" if path else json_name, "is required")
+
+    def note_missing(self, values: Mapping[str, Any], violations: Violations) -> None:
+        """Name the `required` fields that a whole document lacks; what is wrong with null says the field's own rule."""
+        for json_name in self._required:
+            if json_name not in values and json_name not in dict(violations.items):
+                violations.add(json_name, "is required")
 
 
 _Setter = Callable[[Any, Any, str, Violations], None]

@@ -301,5 +301,7 @@ def test_a16_roles(stack: Stack, role: str) -> None:
 def test_refund_events_can_be_switched_off(admin: AdminSession) -> None:
     merchant = created(admin)
     assert merchant["refundCallbackEnabled"] is True
-    changed = admin.send("PUT", f"{MERCHANTS}/{merchant['id']}", {"refundCallbackEnabled": False}).json
+    changed = admin.send(
+        "PUT", f"{MERCHANTS}/{merchant['id']}", {"refundCallbackEnabled": False}
+    ).json
     assert (changed["refundCallbackEnabled"], changed["callbackEnabled"]) == (False, True)

@@ -22,6 +22,7 @@ def stack() -> Iterator[Stack]:
             yield running
         finally:
             assert running.stop() == 0, running.log.read_text()[-4000:]
+            assert running.internal_errors() == []
 
 
 @pytest.fixture(scope="session")

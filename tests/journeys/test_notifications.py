@@ -337,7 +337,7 @@ def test_paid_twice_is_kept_and_flagged(
     assert sorted(row["duplicate"] for row in found) == [False, True]
     assert merchant.order(order["id"])["status"] == "SUCCEEDED"
     assert anomalies_of(stack, order["id"]) == ["DUPLICATE_PAYMENT"]
-    assert statuses_told(receiver, order) == ["SUCCEEDED"]
+    wait_until(lambda: statuses_told(receiver, order) == ["SUCCEEDED"], what="one callback")
     assert stack.cli("books", "verify")["balanced"]
 
 
@@ -401,7 +401,8 @@ def test_p22_answers_of_a_provider_with_a_wrong_clock(
         first = merchant.create_order("wxpay.native", externalOrderId=reference)
     finally:
         payer.control("clock", {"skewSeconds": 0})
-    assert first.status == 200 or first.code == "PROVIDER_TIMEOUT", first.raw
+    # By its clock our signature is stale: it has turned the request away.
+    assert (first.status, first.code) == (500, "PROVIDER_UNAVAILABLE")
     assert merchant.order(reference)["status"] == "PENDING"
     again = merchant.create_order("wxpay.native", externalOrderId=reference)
     assert again.status == 200

@@ -39,21 +39,32 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
     return outcome
 
 
-def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:
+def under_claim(call: Call, claim: Claim | Replay | None, work: Callable[[], T]) -> T:
     """Runs `work`; what it refuses is stored under the claim, in the same transaction."""
     try:
         return work()
     except CoreError as refusal:
         if isinstance(claim, Claim) and refusal.family not in _ROLLED_BACK:
-            idempotency.refuse(claim, refusal)
+            idempotency.refuse(call, claim, refusal)
         raise
 
 
-def end_claim(claim: Claim | None, failure: CoreError) -> None:
-    """In a transaction of its own: stores a final refusal, or lets a retry go on at once."""
-    if claim is not None:
-        held = claim
-        transact(lambda: idempotency.refuse(held, failure))
+def to_its_end(call: Call, claim: Claim | None, work: Callable[[], T]) -> T | Replay:
+    """Runs `work`, which finishes the claim; a failure ends it too, in a transaction of its own.
+
+    A final refusal is stored; after any other a retry goes on at once. When somebody took the key over,
+    this request's answer or refusal is thrown away and the stored one given.
+    """
+
+    def settled() -> T:
+        try:
+            return work()
+        except CoreError as failure:
+            refusal = failure
+            transact(lambda: idempotency.refuse(call, claim, refusal))
+            raise
+
+    return or_stored_answer(call, settled)
 
 
 def or_stored_answer(call: Call, work: Callable[[], T]) -> T | Replay:

@@ -101,7 +101,7 @@ def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:
         raise ClaimLost(claim)
 
 
-def refuse(claim: Claim | None, refusal: CoreError) -> None:
+def refuse(call: Call, claim: Claim | None, refusal: CoreError) -> None:
     """Stores a refusal of the operation itself; any other ends the lease, so that a retry runs anew.
 
     Raises ClaimLost.
@@ -110,6 +110,8 @@ def refuse(claim: Claim | None, refusal: CoreError) -> None:
         return
     if not is_final(refusal):
         keys.give_up(claim.scope, claim.token)
+        # Only what every repeat will get is marked: the retry may well get another answer.
+        call.trailing.pop(metadata.IDEMPOTENCY_STATUS, None)
         return
     response = json.dumps(
         {"message": refusal.message, "details": refusal.details}, ensure_ascii=False

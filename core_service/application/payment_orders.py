@@ -126,7 +126,9 @@ class _Creation:
             claim = self._begin()
             if isinstance(claim, Replay):
                 return claim
-            return effects.under_claim(claim, lambda: self._made_or_found(plan, checkout))
+            return effects.under_claim(
+                self.call, claim, lambda: self._made_or_found(plan, checkout)
+            )
 
         answer = self._run(work)
         failpoint("c5")
@@ -141,24 +143,33 @@ class _Creation:
             claim = self._begin()
             if isinstance(claim, Replay):
                 return claim
-            return effects.under_claim(claim, lambda: self._made_or_found(plan, None))
+            return effects.under_claim(self.call, claim, lambda: self._made_or_found(plan, None))
 
         answer = self._run(intend)
         failpoint("c2")
         if isinstance(answer, Replay) or not _needs_checkout(answer.view.order):
             return answer
-        order = answer.view.order
-        if not answer.created:
+        found = answer
+        done = effects.to_its_end(self.call, self.claim, lambda: self._finished(found))
+        failpoint("c5")
+        return done
+
+    def _finished(self, found: OrderResult) -> OrderResult:
+        """Makes a committed order payable and stores the answer."""
+        order = found.view.order
+        if not found.created:
             order = self._await_other_request(order)
-        try:
-            if not answer.created and _needs_checkout(order):
-                order = self._learn_truth(order)
             if _needs_checkout(order):
-                self._make_payable(order)
-        except CoreError as failure:
-            effects.end_claim(self.claim, failure)
-            raise
-        return self._record_answer(order, created=answer.created)
+                order = self._learn_truth(order)
+        if _needs_checkout(order):
+            self._make_payable(order)
+
+        def record() -> OrderResult:
+            result = OrderResult(self._current(order), created=found.created)
+            idempotency.finish(self.claim, self.encode(result), order.id)
+            return result
+
+        return transact(record)
 
     def _run(self, work: Callable[[], Answer]) -> Answer:
         def run() -> Answer:
@@ -343,16 +354,6 @@ class _Creation:
 
         transact(work)
 
-    def _record_answer(self, order: PaymentOrderRow, *, created: bool) -> Answer:
-        def record() -> OrderResult:
-            result = OrderResult(self._current(order), created=created)
-            idempotency.finish(self.claim, self.encode(result), order.id)
-            return result
-
-        answer = effects.or_stored_answer(self.call, lambda: transact(record))
-        failpoint("c5")
-        return answer
-
     def _current(self, order: PaymentOrderRow) -> OrderView:
         view = payment_orders.find_view(order.merchant_id, order.id)
         assert view is not None
@@ -398,8 +399,8 @@ def close(
         )
         if isinstance(claim, Replay):
             return claim
-        claims.extend([claim] if claim else [])
-        return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
+        claims[:] = [claim] if claim else []
+        return effects.under_claim(call, claim, lambda: _closable(merchant, names, claim, encode))
 
     failpoint("x1")
     started = effects.run_with_nonce(call, begin, stands=lambda: False)
@@ -407,7 +408,7 @@ def close(
         return started
     claim = claims[0] if claims else None
 
-    def work() -> Answer:
+    def close_and_store() -> OrderResult:
         order = _close_upstream(call, merchant, started.order, now=now)
         failpoint("x4")
 
@@ -422,11 +423,7 @@ def close(
 
         return transact(record)
 
-    try:
-        return effects.or_stored_answer(call, work)
-    except CoreError as refusal:
-        effects.end_claim(claim, refusal)
-        raise
+    return effects.to_its_end(call, claim, close_and_store)
 
 
 def _closable(

@@ -86,9 +86,11 @@ def create(
         claim = _begin(call, merchant, command, amount_fen, now)
         if isinstance(claim, Replay):
             return claim
-        claims.extend([claim] if claim else [])
+        claims[:] = [claim] if claim else []
         return effects.under_claim(
-            claim, lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now)
+            call,
+            claim,
+            lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now),
         )
 
     answer = effects.run_with_nonce(
@@ -100,16 +102,15 @@ def create(
     if isinstance(answer, Replay):
         return answer
     claim = claims[0] if claims else None
-    try:
-        if answer.created:
-            answer = _send(call, merchant, answer.refund, answer.order, now)
-        final = answer
-        done = effects.or_stored_answer(
-            call, lambda: transact(lambda: _stored(claim, final, encode))
-        )
-    except CoreError as failure:
-        effects.end_claim(claim, failure)
-        raise
+    reserved = answer
+
+    def send_and_store() -> RefundResult:
+        result = reserved
+        if reserved.created:
+            result = _send(call, merchant, reserved.refund, reserved.order, now)
+        return transact(lambda: _stored(claim, result, encode))
+
+    done = effects.to_its_end(call, claim, send_and_store)
     failpoint("r4")
     return done
 

@@ -24,7 +24,7 @@ from core_service.application.refunds import CreateRefund, RefundResult
 from core_service.calls import Call, Principal, UnspentNonce
 from core_service.errors import CoreError
 from core_service.providers import registry
-from core_service.providers.base import HttpAnswer, NotificationRequest, PaymentReport, PaymentState
+from core_service.providers.base import HttpAnswer, NotificationRequest
 from core_service.rpc.payment_messages import order_message, refund_message
 from core_service.storage.database import connection_scope, execute, fetch_all, fetch_one
 from core_service.storage.payment_orders import PaymentOrderRow
@@ -291,7 +291,7 @@ def make_due() -> None:
     execute("UPDATE refunds SET ask_at = now() WHERE ask_at IS NOT NULL")
 
 
-def let_expire(order_id: str, *, minutes: int = 31) -> None:
+def let_expire(order_id: str) -> None:
     """The order's time is over, and somebody is to look after it."""
     execute(
         "UPDATE payment_orders SET expire_at = now() - interval '1 minute', ask_at = now() WHERE id = %s",
@@ -322,8 +322,13 @@ def count(statement: str, *parameters: Any) -> int:
     return int(row["n"])
 
 
-def is_paid(report: PaymentReport) -> bool:
-    return report.state is PaymentState.PAID
+def bind(shop: Shop, channel: str, **columns: Any) -> None:
+    """A binding of the channel, with what the test wants of it."""
+    values = {"merchant_id": shop.merchant_id, "id": f"bnd_{channel}", "channel_code": channel,
+              "created_at": datetime.now(UTC), "updated_at": datetime.now(UTC), "fee_rate": "0", **columns}  # fmt: skip
+    marks = ", ".join(["%s"] * len(values))
+    execute(f"INSERT INTO bindings ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+    execute("UPDATE merchants SET version = version + 1")
 
 
 def _now() -> datetime:

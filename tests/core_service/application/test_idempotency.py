@@ -74,7 +74,10 @@ def test_c05_scope_is_merchant_operation_and_key(shop: Shop, other_shop: Shop) -
     assert (refund.mark, refund.result.created) == ("created", True)
     scopes = fetch_all("SELECT merchant_id, operation, key FROM idempotency_keys")
     assert len(scopes) == 4
-    assert shop.ask_refund(paid.id, external=refund.result.refund.external_refund_id, key="k").mark == "replayed"
+    assert (
+        shop.ask_refund(paid.id, external=refund.result.refund.external_refund_id, key="k").mark
+        == "replayed"
+    )
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a" * 256, "tab\t", "ü", "a\n"])
@@ -101,10 +104,16 @@ def test_a_refusal_of_the_operation_is_stored_and_replayed(shop: Shop) -> None:
 
 def test_a_stored_refusal_stands_although_the_reason_for_it_is_gone(shop: Shop) -> None:
     order = shop.create(REMOTE)
-    assert refusal_of(lambda: shop.ask_refund(order.id, key="k", external="r")) == "ORDER_NOT_REFUNDABLE"
+    assert (
+        refusal_of(lambda: shop.ask_refund(order.id, key="k", external="r"))
+        == "ORDER_NOT_REFUNDABLE"
+    )
     shop.books.pay(order.id)
     shop.notify(order)
-    assert refusal_of(lambda: shop.ask_refund(order.id, key="k", external="r")) == "ORDER_NOT_REFUNDABLE"
+    assert (
+        refusal_of(lambda: shop.ask_refund(order.id, key="k", external="r"))
+        == "ORDER_NOT_REFUNDABLE"
+    )
     assert shop.ask_refund(order.id, key="k2", external="r").mark == "created"
 
 
@@ -186,4 +195,6 @@ def test_a_stale_close_that_finds_the_order_paid_answers_what_is_stored(shop: Sh
     assert refusal_of(lambda: shop.ask_close(order.id, call=call)) == "ORDER_ALREADY_PAID"
     gate.opened.set()
     assert reason_of(stale()) == "ORDER_ALREADY_PAID"
-    assert fetch_all("SELECT token, outcome FROM idempotency_keys") == [{"token": 2, "outcome": "ORDER_ALREADY_PAID"}]
+    assert fetch_all("SELECT token, outcome FROM idempotency_keys") == [
+        {"token": 2, "outcome": "ORDER_ALREADY_PAID"}
+    ]

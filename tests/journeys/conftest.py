@@ -76,5 +76,3 @@ def rough_stack() -> Iterator[RoughStack]:
         finally:
             assert stack.stop() == 0, stack.log.read_text()[-4000:]
             assert stack.internal_errors() == []
-
-

@@ -64,9 +64,7 @@ class Journey:
         return order
 
     def until(self, order: Any, status: str, *, seconds: float = 60) -> None:
-        wait_until(
-            lambda: self.status_of(order["id"]) == status, seconds=seconds, what=f"{status}"
-        )
+        wait_until(lambda: self.status_of(order["id"]) == status, seconds=seconds, what=f"{status}")
 
     def status_of(self, order_id: str) -> Any:
         return rows(
@@ -174,6 +172,10 @@ def test_invariants_after_all_kills(journey: Journey) -> None:
     journey.rough.until_healthy()
     journey.send_again()
     invariants.check(journey.rough, journey.told)
-    for order_id in {row["id"] for row in rows(journey.rough.stack, "SELECT id FROM payment_orders")}:
-        requests = len({h["x-novapay-delivery-id"] for h, _ in journey.rough.receiver.about(order_id)})
+    for order_id in {
+        row["id"] for row in rows(journey.rough.stack, "SELECT id FROM payment_orders")
+    }:
+        requests = len(
+            {h["x-novapay-delivery-id"] for h, _ in journey.rough.receiver.about(order_id)}
+        )
         assert len(journey.rough.receiver.about(order_id)) <= requests + 1  # K03: one repeat a kill

@@ -112,9 +112,12 @@ def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:
 def refuse(claim: Claim | None, refusal: CoreError) -> None:
     """Stores a refusal of the operation itself; any other ends the lease, so that a retry runs anew.
 
-    Raises ClaimLost.
+    A merchant that may not do this at all has used up no key. Raises ClaimLost.
     """
     if claim is None:
+        return
+    if refusal.family is Family.PERMISSION_DENIED and not claim.is_take_over:
+        keys.forget(claim.scope, claim.token)
         return
     if not is_final(refusal):
         keys.give_up(claim.scope, claim.token)

@@ -104,6 +104,15 @@ def finish(
     )
 
 
+def forget(scope: Scope, token: int) -> None:
+    """Frees a key under which nothing was done; it may be used for anything again."""
+    execute(
+        "DELETE FROM idempotency_keys "
+        "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",
+        (scope.merchant_id, scope.operation, scope.key, token),
+    )
+
+
 def give_up(scope: Scope, token: int) -> None:
     """Ends the lease without an answer, so that a retry goes on at once."""
     execute(

@@ -297,3 +297,12 @@ def test_a16_roles(stack: Stack, role: str) -> None:
         "PUT", CONFIG, {"configs": [{"key": "SETTLEMENT_HOLD_DAYS", "value": "1"}]}
     )
     assert (config.status == 200) == (role == "SUPER_ADMIN")
+
+
+def test_refund_events_can_be_switched_off(admin: AdminSession) -> None:
+    merchant = created(admin)
+    assert merchant["refundCallbackEnabled"] is True
+    changed = admin.send(
+        "PUT", f"{MERCHANTS}/{merchant['id']}", {"refundCallbackEnabled": False}
+    ).json
+    assert (changed["refundCallbackEnabled"], changed["callbackEnabled"]) == (False, True)

@@ -103,9 +103,12 @@ def test_production_accepts_a_complete_environment(tmp_path: Path) -> None:
         ({"NOVAPAY_SANDBOX_BIND": "127.0.0.1:8010"}, "NOVAPAY_SANDBOX_BIND"),
         ({"NOVAPAY_OUTBOUND_ALLOW": "127.0.0.0/8"}, "NOVAPAY_OUTBOUND_ALLOW"),
         ({"NOVAPAY_OUTBOUND_ALLOW": "0.0.0.0/0"}, "NOVAPAY_OUTBOUND_ALLOW"),
-        ({"NOVAPAY_OUTBOUND_ALLOW": "169.254.169.254"}, "NOVAPAY_OUTBOUND_ALLOW"),
+        ({"NOVAPAY_OUTBOUND_ALLOW": "10.0.0.0/8"}, "NOVAPAY_OUTBOUND_ALLOW"),
+        ({"NOVAPAY_FAILPOINTS": "c1=kill"}, "NOVAPAY_FAILPOINTS"),
         ({"NOVAPAY_GRPC_TOKEN": "short"}, "NOVAPAY_GRPC_TOKEN"),
         ({"ADMIN_BOOTSTRAP_EMAIL": "a@example.com"}, "ADMIN_BOOTSTRAP_PASSWORD"),
+        ({"NOVAPAY_FAILPOINTS": "c2=kill"}, "NOVAPAY_FAILPOINTS"),
+        ({"NOVAPAY_FAILPOINT_DIR": "/points"}, "NOVAPAY_FAILPOINT_DIR"),
     ],
 )
 def test_production_refuses_development_defaults(changes: dict[str, str], named: str) -> None:

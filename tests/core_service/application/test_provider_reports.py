@@ -122,7 +122,11 @@ def test_p17_refund_that_differs(
 ) -> None:
     order = order_of(shop, account, status="SUCCEEDED")
     refund = make_refund(shop, order, status="PROCESSING", amount_fen=100)
-    facts: dict[str, Any] = {"order_id": order, "amount_fen": 100, "order_amount_fen": AMOUNT} | wrong
+    facts: dict[str, Any] = {
+        "order_id": order,
+        "amount_fen": 100,
+        "order_amount_fen": AMOUNT,
+    } | wrong
     report = RefundReport(refund, state=RefundState.SUCCEEDED, provider_status="SUCCESS", **facts)
     provider.notification = Notification("n1", refund=report)
     assert notify(account).status == 400

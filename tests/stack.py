@@ -287,6 +287,11 @@ class Stack:
             or record.get("level") in ("error", "critical")
         ]
 
+    @property
+    def process_id(self) -> int | None:
+        """The process that supervises all others."""
+        return self._process.pid if self._process else None
+
     def process_ids(self, program: str) -> list[int]:
         """The newest process of each program whose name begins so: `core`, `worker`, `edge`."""
         newest: dict[str, int] = {}

@@ -58,8 +58,8 @@ def rough_stack() -> Iterator[RoughStack]:
             Path(folder),
             NOVAPAY_FAILPOINT_DIR=str(points),
             # Enough of each that one which was killed is not missed while it starts again.
-            NOVAPAY_CORE_PROCESSES="3",
-            NOVAPAY_WORKER_PROCESSES="2",
+            NOVAPAY_CORE_PROCESSES="6",
+            NOVAPAY_WORKER_PROCESSES="3",
             NOVAPAY_EDGE_PROCESSES="2",
             CALLBACK_RETRY_INTERVAL_SECONDS="1",
             CALLBACK_TIMEOUT_MS="3000",
@@ -74,6 +74,7 @@ def rough_stack() -> Iterator[RoughStack]:
             payer = Payer(stack, stack.accounts_of[merchant.code])
             yield RoughStack(stack, merchant, payer, receiver, NOTIFY_SECRET, points)
         finally:
+            __import__("shutil").copy(stack.log, "/tmp/tf_rough.log")
             assert stack.stop() == 0, stack.log.read_text()[-4000:]
             assert stack.internal_errors() == []
 

@@ -1,6 +1,5 @@
 """A stack whose processes are killed, and what the tests need beside it."""
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +27,11 @@ class RoughStack:
     def has_struck(self, point: str) -> bool:
         return not (self.failpoints / point).exists()
 
-    def disarm(self, point: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            (self.failpoints / point).unlink()
-
     def until_struck(self, point: str, *, seconds: float = 20) -> None:
         wait_until(lambda: self.has_struck(point), seconds=seconds, what=f"failpoint {point}")
 
     def until_healthy(self, *, seconds: float = 30) -> None:
-        """Every core process serves and the edge sees it."""
+        """The edge reaches a core process that serves."""
         wait_until(
             lambda: self.stack.http.request("GET", "/api/health").status == 200,
             seconds=seconds,

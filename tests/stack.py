@@ -284,7 +284,11 @@ class Stack:
             for record in self.log_records()
             if "INTERNAL" in (record.get("reason"), record.get("code"))
             or record.get("event") in UNFORESEEN
-            or record.get("level") in ("error", "critical")
+            or (
+                record.get("level") in ("error", "critical")
+                and "was sent SIGKILL"
+                not in record["event"]  # gunicorn, of a worker that we killed
+            )
         ]
 
     @property

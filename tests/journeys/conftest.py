@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -74,8 +74,5 @@ def rough_stack() -> Iterator[RoughStack]:
             payer = Payer(stack, stack.accounts_of[merchant.code])
             yield RoughStack(stack, merchant, payer, receiver, NOTIFY_SECRET, points)
         finally:
-            __import__("shutil").copy(stack.log, "/tmp/tf_rough.log")
             assert stack.stop() == 0, stack.log.read_text()[-4000:]
             assert stack.internal_errors() == []
-
-

@@ -159,13 +159,18 @@ def check_against_the_provider(books: Books) -> None:
         order = books.orders[number]
         assert trade["totalFen"] == order["amount_fen"]
         assert trade["effectiveCreates"] <= 1
-        assert (order["status"] == "SUCCEEDED") == bool(trade["payments"]), (number, order["status"])
+        assert (order["status"] == "SUCCEEDED") == bool(trade["payments"]), (
+            number,
+            order["status"],
+        )
         for refund in trade["refunds"]:
             if refund["executed"]:
                 executed[refund["outRefundNo"]] = refund["amountFen"]
     for number, order in books.orders.items():
         assert order["status"] != "SUCCEEDED" or number in books.trades
-    believed = {r["id"]: r["amount_fen"] for r in books.refunds.values() if r["status"] == "SUCCEEDED"}
+    believed = {
+        r["id"]: r["amount_fen"] for r in books.refunds.values() if r["status"] == "SUCCEEDED"
+    }
     assert believed == executed
     effects = Counter(
         (call["operation"], call["number"])

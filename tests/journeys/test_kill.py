@@ -1,7 +1,7 @@
 """kill -9 at every step of create, notify, deliver, refund, close, ask and expire (K01 to K05), then V01 to V17.
 
-One process after another dies at its failpoint; requests that were cut off are sent again with their key once the leases
-have ended, and must finish what was begun.
+One process after another dies at its failpoint; requests that were cut off are sent again with their
+key once the leases have ended, and must finish what was begun.
 """
 
 import secrets
@@ -67,9 +67,7 @@ class Journey:
         return order
 
     def until(self, order: Any, status: str, *, seconds: float = 60) -> None:
-        wait_until(
-            lambda: self.status_of(order["id"]) == status, seconds=seconds, what=f"{status}"
-        )
+        wait_until(lambda: self.status_of(order["id"]) == status, seconds=seconds, what=f"{status}")
 
     def status_of(self, order_id: str) -> Any:
         return rows(
@@ -186,6 +184,10 @@ def test_invariants_after_all_kills(journey: Journey) -> None:
     journey.rough.until_healthy()
     journey.send_again()
     invariants.check(journey.rough, journey.told)
-    for order_id in {row["id"] for row in rows(journey.rough.stack, "SELECT id FROM payment_orders")}:
-        requests = len({h["x-novapay-delivery-id"] for h, _ in journey.rough.receiver.about(order_id)})
+    for order_id in {
+        row["id"] for row in rows(journey.rough.stack, "SELECT id FROM payment_orders")
+    }:
+        requests = len(
+            {h["x-novapay-delivery-id"] for h, _ in journey.rough.receiver.about(order_id)}
+        )
         assert len(journey.rough.receiver.about(order_id)) <= requests + 1  # K03: one repeat a kill

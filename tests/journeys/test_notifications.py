@@ -287,7 +287,9 @@ def test_p19_late_payment(
         lambda: statuses_told(receiver, order) == ["CANCELLED", "SUCCEEDED"],
         what="the second callback",
     )
-    assert len({headers["x-novapay-delivery-id"] for headers, _ in receiver.about(order["id"])}) == 2
+    assert (
+        len({headers["x-novapay-delivery-id"] for headers, _ in receiver.about(order["id"])}) == 2
+    )
     assert anomalies_of(stack, order["id"]) == ["LATE_PAYMENT"]
     assert late["gatewayOrderId"] == payer.trade(order["id"])["payments"][0]["transactionNo"]
     assert stack.cli("books", "verify")["balanced"]

@@ -100,9 +100,7 @@ def test_c06_refund_race(merchant: Merchant, payer: Payer, at_once: AtOnce, chan
         (422, "REFUND_AMOUNT_EXCEEDED"): 5,
     }
     wait_until(
-        lambda: (
-            merchant.order(order["id"])["refundSummary"]["totalRefundedAmount"] == "30.00"
-        ),
+        lambda: merchant.order(order["id"])["refundSummary"]["totalRefundedAmount"] == "30.00",
         what="three refunds",
     )
     assert [r["amountFen"] for r in payer.trade(order["id"])["refunds"]] == [1000] * 3
@@ -225,7 +223,11 @@ def test_c14_refund_while_unpaid_and_the_notification_in_between(
 
     answers = [answer for answer in at_once(act, range(8)) if answer]
     seen = Counter(outcome(answer) for answer in answers)
-    assert set(seen) <= {(200, None), (409, "ORDER_NOT_REFUNDABLE"), (422, "REFUND_AMOUNT_EXCEEDED")}
+    assert set(seen) <= {
+        (200, None),
+        (409, "ORDER_NOT_REFUNDABLE"),
+        (422, "REFUND_AMOUNT_EXCEEDED"),
+    }
     wait_until(lambda: merchant.order(order["id"])["status"] == "SUCCEEDED", what="payment")
     assert len(payer.trade(order["id"])["refunds"]) == seen[200, None] <= 3
 

@@ -13,10 +13,10 @@ run: ## Install what is missing and start everything; Ctrl-C stops it
 	@exec ./novapay up
 
 test: lint ## Install what is missing, lint, and run every test
-	$(PYTHON) -m pytest -n 2
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-fast: test-env ## Run the tests that take less than a minute together
-	$(PYTHON) -m pytest -n 2 -m "not slow"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes others
 	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py

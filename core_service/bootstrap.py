@@ -43,7 +43,6 @@ from core_service.storage.secret_box import SecretBox, SecretUnreadable
 
 SPARE_CONNECTIONS = 4
 """Beside one for each thread that handles calls: refresher, key use, first operator."""
-WORKER_CONNECTIONS = 24
 KEY_USE_SECONDS = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -99,7 +98,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
 
 def work(settings: Settings, database_url: str) -> int:
     """Run the workers until SIGTERM or SIGINT; the exit status. Raises StartRefused."""
-    prepare(settings, database_url, max_connections=WORKER_CONNECTIONS)
+    prepare(settings, database_url, max_connections=workers.CONNECTIONS)
     system_config.start_refresher()
     try:
         return workers.main()

@@ -234,20 +234,14 @@ def _development_defaults(settings: Settings, environ: Mapping[str, str]) -> lis
         problems.append(
             f"NOVAPAY_GRPC_TOKEN is too short: {MIN_PRODUCTION_TOKEN_LENGTH} characters or more"
         )
-    # Other private networks may be a merchant's on purpose; these never are.
-    problems += [
-        f"NOVAPAY_OUTBOUND_ALLOW opens {network}: callbacks could reach this machine,"
-        " the cloud's metadata service or any address at all"
-        for network in settings.outbound_allow
-        if _opens_this_machine(network)
-    ]
+    if settings.outbound_allow:
+        problems.append(
+            "NOVAPAY_OUTBOUND_ALLOW must not be set: in production callbacks reach public addresses"
+            " only"
+        )
+    if environ.get("NOVAPAY_FAILPOINTS"):
+        problems.append("NOVAPAY_FAILPOINTS must not be set: it makes processes die on purpose")
     return problems
-
-
-def _opens_this_machine(network: Network) -> bool:
-    if network.prefixlen < 8:
-        return True
-    return network.is_loopback or network.is_link_local or network.is_unspecified
 
 
 def _environment(text: str) -> Environment:

@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from sandbox.seed import read_env
+from sandbox.seed import env_path, read_env
 from sandbox.settings import load_settings
 from sandbox.shop import Shop
 
@@ -184,9 +184,12 @@ def _running_stack(story: Story) -> Iterator[None]:
         story.tell(f"using the stack at {base}")
         yield
         return
-    story.tell("starting the stack")
+    log = env_path().with_name("demo-stack.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    story.tell(f"starting the stack; it logs to {log}")
     command = [sys.executable, "-m", "core_service.cli", "up"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         _await_ready(process)
         story.tell(f"stack ready at {base}")
@@ -203,7 +206,7 @@ def _await_ready(process: subprocess.Popen[str]) -> None:
         if line.startswith("ready"):
             return
         _expect(time.monotonic() < end, f"the stack was not ready within {START_SECONDS} s")
-    raise StepFailed("the stack ended before it was ready; ./novapay up says why")
+    raise StepFailed("the stack ended before it was ready; its log says why")
 
 
 def _is_up(base: str) -> bool:

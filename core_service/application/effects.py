@@ -11,6 +11,7 @@ from core_service.application.idempotency import Claim, ClaimLost, Replay
 from core_service.calls import Call
 from core_service.errors import CoreError, Family
 from core_service.storage.database import transact
+from core_service.storage.idempotency import KeyBusy
 
 T = TypeVar("T")
 
@@ -32,7 +33,10 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
                 raise
             return refusal
 
-    outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+    try:
+        outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+    except KeyBusy:
+        raise idempotency.in_progress(call) from None
     access.nonce_spent(call)
     if isinstance(outcome, CoreError):
         raise outcome
@@ -49,16 +53,19 @@ def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:
         raise
 
 
-def end_claim(claim: Claim | None, failure: CoreError) -> None:
-    """In a transaction of its own: stores a final refusal, or lets a retry go on at once."""
-    if claim is not None:
-        held = claim
-        transact(lambda: idempotency.refuse(held, failure))
+def to_the_end(call: Call, claim: Claim | None, work: Callable[[], T]) -> T | Replay:
+    """Runs what follows the transaction that made the claim, outside any transaction.
 
-
-def or_stored_answer(call: Call, work: Callable[[], T]) -> T | Replay:
-    """Runs `work`; when somebody took the key over, its effect is rolled back and the stored answer given."""
+    A final refusal is stored in a transaction of its own; any other failure lets a retry go on at once. When somebody
+    took the key over meanwhile, the stored answer is given, whatever came out here.
+    """
     try:
-        return work()
+        try:
+            return work()
+        except CoreError as failure:
+            refusal = failure
+            if claim is not None:
+                transact(lambda: idempotency.refuse(claim, refusal))
+            raise
     except ClaimLost as lost:
         return idempotency.stored(call, lost.claim)

@@ -33,8 +33,9 @@ Changes = Mapping[str, Any]
 _LINES = ("legal_name", "contact_name", "contact_email", "contact_phone", "company_registration_id")
 _NOTES = ("onboarding_note", "review_note")
 _CLEARABLE = (*_LINES, *_NOTES, "callback_base", "api_ip_whitelist")
-_NEVER_CLEARED = ("code", "name", "status", "callback_enabled")
-_COLUMNS = ("code", "name", *_CLEARABLE, "callback_enabled")
+_SWITCHES = ("callback_enabled", "refund_callback_enabled")
+_NEVER_CLEARED = ("code", "name", "status", *_SWITCHES)
+_COLUMNS = ("code", "name", *_CLEARABLE, *_SWITCHES)
 _SECRET = "notify_secret"  # noqa: S105 (a field's name)
 
 
@@ -58,7 +59,7 @@ class Merchants:
         sealed, shown = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
         values = {
             **dict.fromkeys(_CLEARABLE),
-            "callback_enabled": True,
+            **dict.fromkeys(_SWITCHES, True),
             **_columns(fields),
             **vars(lifecycle),
         }
@@ -66,7 +67,6 @@ class Merchants:
             id=merchant_id,
             notify_secret_sealed=sealed,
             notify_secret_mask=shown,
-            refund_callback_enabled=True,
             version=1,
             created_at=now,
             updated_at=now,

@@ -140,6 +140,8 @@ def _watch_closed(
             )
         except (ProviderUnknown, ProviderRefused) as unknown:
             _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
+            payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+            return
     next_ask = None
     if not _is_over(order, now):
         next_ask = payment_order.next_ask(

@@ -70,6 +70,7 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         notify_secret=row.notify_secret_mask,
         api_ip_whitelist=row.api_ip_whitelist,
         callback_enabled=row.callback_enabled,
+        refund_callback_enabled=row.refund_callback_enabled,
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )

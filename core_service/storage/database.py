@@ -115,6 +115,11 @@ def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = No
     raise CoreError("OVERLOADED", retry_after_seconds=1)
 
 
+def is_lock_timeout(failure: CoreError) -> bool:
+    """Whether a statement failed because another transaction did not let go of a row in time."""
+    return getattr(failure.__cause__, "pgcode", None) == errorcodes.LOCK_NOT_AVAILABLE
+
+
 def in_transaction() -> bool:
     """Whether this thread has a transaction open."""
     return bool(database.in_transaction())

@@ -179,6 +179,7 @@ def test_bindings(admin: AdminSession, fresh_shop: Merchant, other_merchant: Mer
             {"merchantCode": fresh_shop.code, "channelCode": "alipay.page", **fields},
         )
 
+    # The shop has a bound account; null takes it away.
     first = bind(merchantChannelAccountId=None, feeRate="0.0060", minAmount=2, maxAmount="100.00")
     assert first.status == 201
     assert (first.json["feeRate"], first.json["minAmount"], first.json["maxAmount"]) == (
@@ -296,3 +297,12 @@ def test_a16_roles(stack: Stack, role: str) -> None:
         "PUT", CONFIG, {"configs": [{"key": "SETTLEMENT_HOLD_DAYS", "value": "1"}]}
     )
     assert (config.status == 200) == (role == "SUPER_ADMIN")
+
+
+def test_refund_events_can_be_switched_off(admin: AdminSession) -> None:
+    merchant = created(admin)
+    assert merchant["refundCallbackEnabled"] is True
+    changed = admin.send(
+        "PUT", f"{MERCHANTS}/{merchant['id']}", {"refundCallbackEnabled": False}
+    ).json
+    assert (changed["refundCallbackEnabled"], changed["callbackEnabled"]) == (False, True)

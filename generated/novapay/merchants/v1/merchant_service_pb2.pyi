@@ -64,6 +64,7 @@ class Merchant(_message.Message):
     NOTIFY_SECRET_FIELD_NUMBER: _builtins.int
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -88,6 +89,8 @@ class Merchant(_message.Message):
     api_ip_whitelist: _builtins.str
     """Addresses and CIDR ranges that may call; empty: any."""
     callback_enabled: _builtins.bool
+    refund_callback_enabled: _builtins.bool
+    """False: told of orders only, as before refund events existed."""
     @_builtins.property
     def approved_at(self) -> _timestamp_pb2.Timestamp:
         """First approval."""
@@ -119,12 +122,13 @@ class Merchant(_message.Message):
         notify_secret: _builtins.str | None = ...,
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool = ...,
+        refund_callback_enabled: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -262,6 +266,7 @@ class CreateMerchantRequest(_message.Message):
     NOTIFY_SECRET_FIELD_NUMBER: _builtins.int
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """2 to 64 of A-Z a-z 0-9 _ - and unique."""
     name: _builtins.str
@@ -280,6 +285,8 @@ class CreateMerchantRequest(_message.Message):
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
     """True when absent."""
+    refund_callback_enabled: _builtins.bool
+    """Events payment.refund.updated; true when absent."""
     def __init__(
         self,
         *,
@@ -297,10 +304,11 @@ class CreateMerchantRequest(_message.Message):
         notify_secret: _builtins.str | None = ...,
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool | None = ...,
+        refund_callback_enabled: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -322,6 +330,8 @@ class CreateMerchantRequest(_message.Message):
     _WhichOneofArgType__notify_secret: _TypeAlias = _typing.Literal["_notify_secret", b"_notify_secret"]  # noqa: Y015
     _WhichOneofReturnType__onboarding_note: _TypeAlias = _typing.Literal["onboarding_note"]  # noqa: Y015
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
+    _WhichOneofReturnType__refund_callback_enabled: _TypeAlias = _typing.Literal["refund_callback_enabled"]  # noqa: Y015
+    _WhichOneofArgType__refund_callback_enabled: _TypeAlias = _typing.Literal["_refund_callback_enabled", b"_refund_callback_enabled"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
@@ -346,6 +356,8 @@ class CreateMerchantRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__notify_secret) -> _WhichOneofReturnType__notify_secret | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__onboarding_note) -> _WhichOneofReturnType__onboarding_note | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_callback_enabled) -> _WhichOneofReturnType__refund_callback_enabled | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
@@ -432,6 +444,7 @@ class UpdateMerchantRequest(_message.Message):
     NOTIFY_SECRET_FIELD_NUMBER: _builtins.int
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The merchant's id, or its code."""
@@ -450,6 +463,7 @@ class UpdateMerchantRequest(_message.Message):
     """Sending the mask back changes nothing."""
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
+    refund_callback_enabled: _builtins.bool
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; over HTTP, those that the body has."""
@@ -472,11 +486,12 @@ class UpdateMerchantRequest(_message.Message):
         notify_secret: _builtins.str | None = ...,
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool | None = ...,
+        refund_callback_enabled: _builtins.bool | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -502,6 +517,8 @@ class UpdateMerchantRequest(_message.Message):
     _WhichOneofArgType__notify_secret: _TypeAlias = _typing.Literal["_notify_secret", b"_notify_secret"]  # noqa: Y015
     _WhichOneofReturnType__onboarding_note: _TypeAlias = _typing.Literal["onboarding_note"]  # noqa: Y015
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
+    _WhichOneofReturnType__refund_callback_enabled: _TypeAlias = _typing.Literal["refund_callback_enabled"]  # noqa: Y015
+    _WhichOneofArgType__refund_callback_enabled: _TypeAlias = _typing.Literal["_refund_callback_enabled", b"_refund_callback_enabled"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
@@ -530,6 +547,8 @@ class UpdateMerchantRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__notify_secret) -> _WhichOneofReturnType__notify_secret | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__onboarding_note) -> _WhichOneofReturnType__onboarding_note | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_callback_enabled) -> _WhichOneofReturnType__refund_callback_enabled | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload

@@ -42,11 +42,14 @@ class Journey:
 
     def insist(self, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
         """Sends it again while a process that was killed starts anew."""
-        return wait_until(
-            lambda: answer if (answer := self.post(path, body, key)).status == 200 else None,
-            seconds=2 * LEASE_SECONDS,
-            what=f"200 from {path}",
-        )
+        answers: list[Answer] = []
+
+        def served() -> bool:
+            answers.append(self.post(path, body, key))
+            return answers[-1].status == 200
+
+        wait_until(served, seconds=2 * LEASE_SECONDS, what=f"200 from {path}")
+        return answers[-1]
 
     def new_order(self, channel: str, amount: str = "30.00") -> Any:
         return self.insist("/api/payment-orders", self.order_body(channel, amount)).json["order"]

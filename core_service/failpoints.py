@@ -3,8 +3,8 @@
 Two ways to arm them, both refused by the settings in production:
 
 * `NOVAPAY_FAILPOINTS="c2=kill,d1=pause:0.5,r3=raise"`; `kill@3` strikes at the third hit of this process;
-* `NOVAPAY_FAILPOINT_DIR`: a folder in which a file named after the point holds the action. It strikes once, in whichever
-  process comes by first, and takes the file away; so a process that is started again does not die again.
+* `NOVAPAY_FAILPOINT_DIR`: a folder in which a file named after the point holds the action. It strikes once, in
+  whichever process comes by first, and takes the file away; so a process that starts again does not die again.
 
 Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query.
 """

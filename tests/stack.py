@@ -284,8 +284,17 @@ class Stack:
             for record in self.log_records()
             if "INTERNAL" in (record.get("reason"), record.get("code"))
             or record.get("event") in UNFORESEEN
-            or record.get("level") in ("error", "critical")
+            or (
+                record.get("level") in ("error", "critical")
+                and "was sent SIGKILL"
+                not in record["event"]  # gunicorn, of a worker that we killed
+            )
         ]
+
+    @property
+    def process_id(self) -> int | None:
+        """The process that supervises all others."""
+        return self._process.pid if self._process else None
 
     def process_ids(self, program: str) -> list[int]:
         """The newest process of each program whose name begins so: `core`, `worker`, `edge`."""

@@ -17,6 +17,7 @@ from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import payment_order
 from core_service.domain import refund as refund_rules
 from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
+from core_service.errors import CoreError, Family
 from core_service.failpoints import failpoint
 from core_service.providers.base import (
     PaymentReport,
@@ -56,6 +57,11 @@ def _guarded(work: Callable[[], None], subject: str) -> None:
     """One order's trouble must not keep the others waiting; its lease runs out and it is asked again."""
     try:
         work()
+    except CoreError as refusal:
+        if refusal.family is Family.UNAVAILABLE:
+            _log.warning("asking_postponed", subject=subject, reason=refusal.reason)
+        else:
+            _log.exception("asking_failed", subject=subject, reason=refusal.reason)
     except Exception:  # noqa: BLE001 (logged with its traceback; the next one is asked all the same)
         _log.exception("asking_failed", subject=subject)
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -58,8 +58,8 @@ def rough_stack() -> Iterator[RoughStack]:
             Path(folder),
             NOVAPAY_FAILPOINT_DIR=str(points),
             # Enough of each that one which was killed is not missed while it starts again.
-            NOVAPAY_CORE_PROCESSES="3",
-            NOVAPAY_WORKER_PROCESSES="2",
+            NOVAPAY_CORE_PROCESSES="6",
+            NOVAPAY_WORKER_PROCESSES="3",
             NOVAPAY_EDGE_PROCESSES="2",
             CALLBACK_RETRY_INTERVAL_SECONDS="1",
             CALLBACK_TIMEOUT_MS="3000",

@@ -194,32 +194,43 @@ def _reserved_or_found(
         raise CoreError("ORDER_NOT_REFUNDABLE")
     if not provider_calls.provider_for(order.channel_code).can_refund:
         raise CoreError("CHANNEL_REFUND_UNSUPPORTED")
-    fees = refunds.fees_of_order(order.merchant_id, order.id)
-    reserved = payment_orders.reserve(order, amount_fen, now=now)
-    if reserved is None:
+    if order.refund_reserved_fen + amount_fen > order.paid_amount_fen:
         raise CoreError("REFUND_AMOUNT_EXCEEDED")
-    before = OrderMoney(
-        order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees
-    )
-    refund = refunds.insert(
-        {
-            "merchant_id": order.merchant_id,
-            "id": refund_id,
-            "order_id": order.id,
-            "external_refund_id": command.external_refund_id,
-            "amount_fen": amount_fen,
-            "fee_fen": rules.fee_share(before, amount_fen),
-            "reason": command.reason or None,
-            "metadata": command.metadata,
-            "now": now,
-            "ask_at": now + timedelta(seconds=rules.FIRST_ASK_SECONDS),
-        }
-    )
+    refund = refunds.insert(_values(command, order, amount_fen, refund_id, now))
+    if refund is None:
+        # Another order's lock does not keep its refunds from taking the external id.
+        known = refunds.find_by_external_id(merchant.facts.id, command.external_refund_id)
+        assert known is not None
+        _ensure_same(known, order, amount_fen, command.reason or None)
+        return RefundResult(known, order, created=False)
+    reserved = payment_orders.reserve(order, amount_fen, now=now)
+    assert reserved is not None  # the row is locked
     event = Event(call.actor, "refund", call.request_id)
     payment_orders.add_event(
         reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id
     )
     return RefundResult(refund, reserved, created=True)
+
+
+def _values(
+    command: CreateRefund, order: PaymentOrderRow, amount_fen: int, refund_id: str, now: datetime
+) -> dict[str, Any]:
+    fees = refunds.fees_of_order(order.merchant_id, order.id)
+    before = OrderMoney(
+        order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees
+    )
+    return {
+        "merchant_id": order.merchant_id,
+        "id": refund_id,
+        "order_id": order.id,
+        "external_refund_id": command.external_refund_id,
+        "amount_fen": amount_fen,
+        "fee_fen": rules.fee_share(before, amount_fen),
+        "reason": command.reason or None,
+        "metadata": command.metadata,
+        "now": now,
+        "ask_at": now + timedelta(seconds=rules.FIRST_ASK_SECONDS),
+    }
 
 
 def _ensure_same(

@@ -38,15 +38,14 @@ INSERT INTO refunds (merchant_id, id, order_id, external_refund_id, amount_fen, 
     created_at, updated_at, ask_at)
 VALUES (%(merchant_id)s, %(id)s, %(order_id)s, %(external_refund_id)s, %(amount_fen)s, %(fee_fen)s, %(reason)s,
     %(metadata)s, 'PENDING', %(now)s, %(now)s, %(ask_at)s)
+ON CONFLICT (merchant_id, external_refund_id) DO NOTHING
 RETURNING *
 """
 
 
-def insert(values: dict[str, Any]) -> RefundRow:
-    """A new refund; the caller holds the order's lock and has looked for the external id under it."""
-    row = fetch_one(_INSERT, values)
-    assert row is not None
-    return RefundRow(**row)
+def insert(values: dict[str, Any]) -> RefundRow | None:
+    """A new refund; None when the merchant has this external id already, if only just now for another order."""
+    return _refund(fetch_one(_INSERT, values))
 
 
 def find_for_merchant(merchant_id: str, reference: str) -> RefundRow | None:

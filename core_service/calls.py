@@ -53,9 +53,9 @@ class Call:
     """time.monotonic() at which the caller stops waiting, less the margin for the answer."""
     client_address: str | None = None
     merchant: Any = None
-    """storage.merchants.MerchantSnapshot of a MERCHANT caller."""
+    """application.merchant_cache.MerchantSnapshot of a MERCHANT caller."""
     operator: OperatorIdentity | None = None
-    session_token: bytes | None = None
+    session_token: bytes | None = field(default=None, repr=False)
     idempotency_key: str | None = None
     unspent_nonce: UnspentNonce | None = None
     is_active: Callable[[], bool] = field(default=lambda: True)

@@ -1,14 +1,19 @@
 """Named points at which a test can make a process die, fail or wait.
 
-`NOVAPAY_FAILPOINTS="c2=kill,d1=pause:0.5,r3=raise"` arms them; `kill@3` strikes at the third hit. Settings refuse the
-variable in production. Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close,
-e expiry, q query.
+Two ways to arm them, both refused by the settings in production:
+
+* `NOVAPAY_FAILPOINTS="c2=kill,d1=pause:0.5,r3=raise"`; `kill@3` strikes at the third hit of this process;
+* `NOVAPAY_FAILPOINT_DIR`: a folder in which a file named after the point holds the action. It strikes once, in whichever
+  process comes by first, and takes the file away; so a process that is started again does not die again.
+
+Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query.
 """
 
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 
 class FailpointHit(Exception):
@@ -19,31 +24,46 @@ _lock = threading.Lock()
 _hits: dict[str, int] = {}
 
 
-def _parse(text: str) -> dict[str, tuple[str, float, int]]:
+def _parse(text: str) -> dict[str, tuple[str, int]]:
     armed = {}
     for entry in filter(None, text.split(",")):
         name, _, action = entry.partition("=")
         action, _, nth = action.partition("@")
-        kind, _, argument = action.partition(":")
-        armed[name] = (kind, float(argument or 0), int(nth or 1))
+        armed[name] = (action, int(nth or 1))
     return armed
 
 
 _armed = _parse(os.environ.get("NOVAPAY_FAILPOINTS", ""))
+_folder = os.environ.get("NOVAPAY_FAILPOINT_DIR")
 
 
 def failpoint(name: str) -> None:
     """Does nothing unless the point is armed."""
-    if name not in _armed:
-        return
-    kind, argument, nth = _armed[name]
-    with _lock:
-        _hits[name] = _hits.get(name, 0) + 1
-        if _hits[name] != nth:
-            return
+    if _folder is not None:
+        _strike(name, _taken(Path(_folder, name)))
+    if name in _armed:
+        action, nth = _armed[name]
+        with _lock:
+            _hits[name] = _hits.get(name, 0) + 1
+            strikes = _hits[name] == nth
+        _strike(name, action if strikes else "")
+
+
+def _taken(file: Path) -> str:
+    """The action in the file, for the one process that could remove it."""
+    try:
+        action = file.read_text().strip()
+        file.unlink()
+    except FileNotFoundError:
+        return ""
+    return action
+
+
+def _strike(name: str, action: str) -> None:
+    kind, _, argument = action.partition(":")
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "pause":
-        time.sleep(argument)
+        time.sleep(float(argument))
     if kind == "raise":
         raise FailpointHit(name)

@@ -27,6 +27,9 @@ MASTER_KEY_BYTES = 32
 MAX_PROCESSES = 64
 MAX_UNIX_PATH_BYTES = 107
 
+FAILPOINT_SETTINGS = ("NOVAPAY_FAILPOINTS", "NOVAPAY_FAILPOINT_DIR")
+"""Read by `failpoints` itself; for tests."""
+
 SYSTEM_CONFIG_DEFAULTS: Mapping[str, int] = MappingProxyType(
     {
         "PAYMENT_EXPIRE_MINUTES": 30,
@@ -222,6 +225,11 @@ def _development_defaults(settings: Settings, environ: Mapping[str, str]) -> lis
         problems.append("NOVAPAY_PUBLIC_BASE_URL must begin with https:// in production")
     if environ.get("NOVAPAY_SANDBOX_BIND"):
         problems.append("NOVAPAY_SANDBOX_BIND must not be set: the sandbox has no place here")
+    problems += [
+        f"{name} must not be set: it makes processes die on purpose"
+        for name in FAILPOINT_SETTINGS
+        if environ.get(name)
+    ]
     if 0 < len(settings.grpc_token) < MIN_PRODUCTION_TOKEN_LENGTH:
         problems.append(
             f"NOVAPAY_GRPC_TOKEN is too short: {MIN_PRODUCTION_TOKEN_LENGTH} characters or more"

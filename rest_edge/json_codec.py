@@ -138,6 +138,9 @@ class MessageDecoder:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._has_mask = UPDATE_MASK in descriptor.fields_by_name
+        self._required = tuple(
+            item.json_name for item in descriptor.fields if field_options(item).required
+        )
         self._fields = {
             item.json_name: (item.name, _field_setter(item))
             for item in descriptor.fields
@@ -163,6 +166,12 @@ class MessageDecoder:
                 message.update_mask.paths.append(name)
             if value is not None:
                 set_field(message, value, f"{path}.{json_name}" if path else json_name, violations)
+
+    def note_missing(self, values: Mapping[str, Any], violations: Violations) -> None:
+        """Name the `required` fields that a whole document lacks; what is wrong with null says the field's own rule."""
+        for json_name in self._required:
+            if json_name not in values and json_name not in dict(violations.items):
+                violations.add(json_name, "is required")
 
 
 _Setter = Callable[[Any, Any, str, Violations], None]

@@ -11,7 +11,7 @@ import falcon.asgi
 from core_service.errors import CoreError
 from novapay.payments.v1 import payment_service_pb2
 from rest_edge.core_connection import CoreConnection, method_named
-from rest_edge.errors import error_body, retry_after_seconds
+from rest_edge.errors import DEFAULT_RETRY_AFTER_SECONDS, error_body, retry_after_seconds
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
 
 ALIPAY_PATH = "/api/payments/callback/alipay/{account_id}/{token}"
@@ -55,6 +55,8 @@ class ProviderCallback:
             self._refuse(resp, error, request)
             return
         resp.status = falcon.code_to_http_status(answer.status)
+        if answer.status == 503:
+            resp.set_header("retry-after", str(DEFAULT_RETRY_AFTER_SECONDS))
         if answer.content_type:
             resp.content_type = answer.content_type
         if answer.body:

@@ -180,6 +180,7 @@ class RpcRoute:
     ) -> Any:
         message = self._method.request_type()
         self._decoder.fill(message, values, violations, except_names=self._path_names)
+        self._decoder.note_missing(values, violations)
         for name, value in path_values.items():
             setattr(message, name, value)
             json_name = self._path_json_names[name]

@@ -24,6 +24,10 @@ import urllib3
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 90
+UNFORESEEN = frozenset(
+    {"unexpected failure", "round_failed", "asking_failed", "callback_attempt_failed"}
+)
+"""Events of the log that tell of a defect."""
 ADMIN_EMAIL = "admin@example.com"
 ADMIN_PASSWORD = "test-only password 1"  # a test password
 
@@ -239,10 +243,13 @@ class Stack:
         self.environment.pop("DATABASE_URL", None)
         self.environment.update(environment)
         self.log = folder / "log"
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
+        """Starts it, or starts it again on the same data, and waits until it is ready."""
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "core_service.cli", "up"],
                 cwd=ROOT,
@@ -262,9 +269,31 @@ class Stack:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"novapay up ended: {self.log.read_text()[-4000:]}")
-        return any(
-            line.startswith("ready") for line in self.log.read_text(errors="replace").splitlines()
-        )
+        fresh = self.log.read_bytes()[self._log_start :].decode(errors="replace")
+        return any(line.startswith("ready") for line in fresh.splitlines())
+
+    def log_records(self) -> list[dict[str, Any]]:
+        """What the processes have logged since the first start, oldest first."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def internal_errors(self) -> list[dict[str, Any]]:
+        """Log records of failures that nobody foresaw: none, whatever the tests did (V24)."""
+        return [
+            record
+            for record in self.log_records()
+            if "INTERNAL" in (record.get("reason"), record.get("code"))
+            or record.get("event") in UNFORESEEN
+            or record.get("level") in ("error", "critical")
+        ]
+
+    def process_ids(self, program: str) -> list[int]:
+        """The newest process of each program whose name begins so: `core`, `worker`, `edge`."""
+        newest: dict[str, int] = {}
+        for record in self.log_records():
+            if record.get("event") in ("program_ready", "program_restarted"):
+                newest[record["program"]] = record["pid"]
+        return [pid for name, pid in newest.items() if name.startswith(program)]
 
     def stop(self) -> int:
         """SIGTERM and the exit status."""

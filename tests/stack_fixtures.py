@@ -21,7 +21,9 @@ def stack() -> Iterator[Stack]:
         try:
             yield running
         finally:
+            __import__("shutil").copy(running.log, "/tmp/tf_stack.log")
             assert running.stop() == 0, running.log.read_text()[-4000:]
+            assert running.internal_errors() == []
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from core_service.application.idempotency import Claim, ClaimLost, Replay
 from core_service.calls import Call
 from core_service.errors import CoreError, Family
 from core_service.storage.database import transact
+from core_service.storage.idempotency import KeyBusy
 
 T = TypeVar("T")
 
@@ -32,44 +33,39 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
                 raise
             return refusal
 
-    outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+    try:
+        outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+    except KeyBusy:
+        raise idempotency.in_progress(call) from None
     access.nonce_spent(call)
     if isinstance(outcome, CoreError):
         raise outcome
     return outcome
 
 
-def under_claim(call: Call, claim: Claim | Replay | None, work: Callable[[], T]) -> T:
+def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:
     """Runs `work`; what it refuses is stored under the claim, in the same transaction."""
     try:
         return work()
     except CoreError as refusal:
         if isinstance(claim, Claim) and refusal.family not in _ROLLED_BACK:
-            idempotency.refuse(call, claim, refusal)
+            idempotency.refuse(claim, refusal)
         raise
 
 
-def to_its_end(call: Call, claim: Claim | None, work: Callable[[], T]) -> T | Replay:
-    """Runs `work`, which finishes the claim; a failure ends it too, in a transaction of its own.
+def to_the_end(call: Call, claim: Claim | None, work: Callable[[], T]) -> T | Replay:
+    """Runs what follows the transaction that made the claim, outside any transaction.
 
-    A final refusal is stored; after any other a retry goes on at once. When somebody took the key over,
-    this request's answer or refusal is thrown away and the stored one given.
+    A final refusal is stored in a transaction of its own; any other failure lets a retry go on at once. When somebody
+    took the key over meanwhile, the stored answer is given, whatever came out here.
     """
-
-    def settled() -> T:
+    try:
         try:
             return work()
         except CoreError as failure:
             refusal = failure
-            transact(lambda: idempotency.refuse(call, claim, refusal))
+            if claim is not None:
+                transact(lambda: idempotency.refuse(claim, refusal))
             raise
-
-    return or_stored_answer(call, settled)
-
-
-def or_stored_answer(call: Call, work: Callable[[], T]) -> T | Replay:
-    """Runs `work`; when somebody took the key over, its effect is rolled back and the stored answer given."""
-    try:
-        return work()
     except ClaimLost as lost:
         return idempotency.stored(call, lost.claim)

@@ -65,11 +65,20 @@ def fingerprint(fields: Mapping[str, Any]) -> bytes:
 
 
 def begin(
-    call: Call, merchant_id: str, operation: str, request_fingerprint: bytes, *, now: datetime
+    call: Call,
+    merchant_id: str,
+    operation: str,
+    request_fingerprint: bytes,
+    *,
+    now: datetime,
+    earlier_fingerprint: bytes | None = None,
 ) -> Claim | Replay | None:
     """Claims the request's key; None when it has none.
 
-    Raises IDEMPOTENCY_CONFLICT, IDEMPOTENCY_IN_PROGRESS, or the stored refusal.
+    `earlier_fingerprint`: what the same request had before the order that it names existed.
+
+    Raises IDEMPOTENCY_CONFLICT, IDEMPOTENCY_IN_PROGRESS, or the stored refusal; KeyBusy, which ends the transaction,
+    while the first request has not committed its claim.
     """
     key = key_of(call)
     if key is None:
@@ -80,15 +89,14 @@ def begin(
         call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
         return Claim(scope, 1, is_take_over=False)
     known = keys.find(scope)
-    if known is None or known.fingerprint != request_fingerprint:
+    if known is None or known.fingerprint not in (request_fingerprint, earlier_fingerprint):
         call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
         raise CoreError("IDEMPOTENCY_CONFLICT")
     if known.outcome is not None:
         return _replay(call, known)
     token = None if known.is_leased else keys.take_over(scope, lease_seconds=lease_seconds)
     if token is None:
-        call.trailing[metadata.IDEMPOTENCY_STATUS] = "in_progress"
-        raise CoreError("IDEMPOTENCY_IN_PROGRESS", retry_after_seconds=1)
+        raise in_progress(call)
     call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
     return Claim(scope, token, is_take_over=True)
 
@@ -101,17 +109,18 @@ def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:
         raise ClaimLost(claim)
 
 
-def refuse(call: Call, claim: Claim | None, refusal: CoreError) -> None:
+def refuse(claim: Claim | None, refusal: CoreError) -> None:
     """Stores a refusal of the operation itself; any other ends the lease, so that a retry runs anew.
 
-    Raises ClaimLost.
+    A merchant that may not do this at all has used up no key. Raises ClaimLost.
     """
     if claim is None:
         return
+    if refusal.family is Family.PERMISSION_DENIED and not claim.is_take_over:
+        keys.forget(claim.scope, claim.token)
+        return
     if not is_final(refusal):
         keys.give_up(claim.scope, claim.token)
-        # Only what every repeat will get is marked: the retry may well get another answer.
-        call.trailing.pop(metadata.IDEMPOTENCY_STATUS, None)
         return
     response = json.dumps(
         {"message": refusal.message, "details": refusal.details}, ensure_ascii=False
@@ -131,9 +140,20 @@ def stored(call: Call, claim: Claim) -> Replay:
     """The answer of whoever took the key over. Raises the stored refusal, or IDEMPOTENCY_IN_PROGRESS."""
     known = keys.find(claim.scope)
     if known is None or known.outcome is None:
-        call.trailing[metadata.IDEMPOTENCY_STATUS] = "in_progress"
-        raise CoreError("IDEMPOTENCY_IN_PROGRESS", retry_after_seconds=1)
+        raise in_progress(call)
     return _replay(call, known)
+
+
+def in_progress(call: Call) -> CoreError:
+    """The refusal while the first request is at work."""
+    call.trailing[metadata.IDEMPOTENCY_STATUS] = "in_progress"
+    return CoreError("IDEMPOTENCY_IN_PROGRESS", retry_after_seconds=1)
+
+
+def forget_unstored(call: Call, failure: CoreError) -> None:
+    """Takes `created` back from an answer that is not kept: the next request with the key may get another."""
+    if not is_final(failure) and call.trailing.get(metadata.IDEMPOTENCY_STATUS) == "created":
+        del call.trailing[metadata.IDEMPOTENCY_STATUS]
 
 
 def _replay(call: Call, known: KeyRow) -> Replay:

@@ -29,13 +29,14 @@ from core_service.calls import Call
 from core_service.domain import money, payment_order
 from core_service.domain.ids import new_id
 from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
-from core_service.errors import CoreError, FieldViolation, invalid_request
+from core_service.errors import CoreError, Family, FieldViolation, invalid_request
 from core_service.failpoints import failpoint
 from core_service.providers.base import (
     Checkout,
     PaymentReport,
     PaymentRequest,
     PaymentState,
+    Provider,
     ProviderRefused,
     ProviderUnknown,
 )
@@ -90,12 +91,56 @@ def create(
     CALLBACK_URL_FORBIDDEN, ORDER_…_CONFLICT, IDEMPOTENCY_…, PROVIDER_….
     """
     amount_fen = money.parse_amount(command.amount)
-    provider = provider_calls.provider_for(command.channel_code)
-    routing.check_urls(command.return_url, command.callback_url)
-    creation = _Creation(call, merchant, command, amount_fen, public_base_url, encode, now)
+    try:
+        provider = provider_calls.provider_for(command.channel_code)
+        routing.check_urls(command.return_url, command.callback_url)
+    except CoreError as refusal:
+        return _refused(call, merchant, command, amount_fen, refusal, now=now)
+    creation = _Creation(
+        call, merchant, command, amount_fen, public_base_url, encode, now, provider
+    )
     if provider.creates_locally:
         return creation.in_one_transaction()
     return creation.around_the_call()
+
+
+def _refused(
+    call: Call,
+    merchant: MerchantSnapshot,
+    command: CreateOrder,
+    amount_fen: int,
+    refusal: CoreError,
+    *,
+    now: datetime,
+) -> Answer:
+    """A refusal that needs no look at any row, kept under the request's key if it is final."""
+    if not idempotency.is_final(refusal):
+        raise refusal
+
+    def work() -> Answer:
+        request = _fingerprint(command, command.channel_code, amount_fen)
+        claim = idempotency.begin(call, merchant.facts.id, CREATE, request, now=now)
+        if isinstance(claim, Replay):
+            return claim
+        idempotency.refuse(claim, refusal)
+        raise refusal
+
+    return effects.run_with_nonce(call, work, stands=lambda: False)
+
+
+def _fingerprint(command: CreateOrder, channel_code: str, amount_fen: int) -> bytes:
+    return idempotency.fingerprint(
+        {
+            "channel": channel_code,
+            "externalOrderId": command.external_order_id,
+            "amount": amount_fen,
+            "subject": command.subject,
+            "description": command.description or None,
+            "returnUrl": command.return_url,
+            "callbackUrl": command.callback_url,
+            "metadata": canonical_json(command.metadata),
+        }
+    )
 
 
 @dataclass
@@ -109,10 +154,10 @@ class _Creation:
     public_base_url: str
     encode: Encode
     now: datetime
+    provider: Provider
 
     def __post_init__(self) -> None:
         self.order_id = new_id("po")
-        self.provider = provider_calls.provider_for(self.command.channel_code)
         self.event = Event(self.call.actor, "create", self.call.request_id)
         self.claim: Claim | None = None
 
@@ -126,9 +171,7 @@ class _Creation:
             claim = self._begin()
             if isinstance(claim, Replay):
                 return claim
-            return effects.under_claim(
-                self.call, claim, lambda: self._made_or_found(plan, checkout)
-            )
+            return effects.under_claim(claim, lambda: self._made_or_found(plan, checkout))
 
         answer = self._run(work)
         failpoint("c5")
@@ -143,67 +186,52 @@ class _Creation:
             claim = self._begin()
             if isinstance(claim, Replay):
                 return claim
-            return effects.under_claim(self.call, claim, lambda: self._made_or_found(plan, None))
+            return effects.under_claim(claim, lambda: self._made_or_found(plan, None))
 
         answer = self._run(intend)
         failpoint("c2")
-        if isinstance(answer, Replay) or not _needs_checkout(answer.view.order):
+        if isinstance(answer, Replay) or not self._is_unfinished(answer.view.order):
             return answer
-        found = answer
-        done = effects.to_its_end(self.call, self.claim, lambda: self._finished(found))
+        intended = answer
+        answer = effects.to_the_end(self.call, self.claim, lambda: self._finish(intended))
         failpoint("c5")
-        return done
+        return answer
 
-    def _finished(self, found: OrderResult) -> OrderResult:
-        """Makes a committed order payable and stores the answer."""
-        order = found.view.order
-        if not found.created:
-            order = self._await_other_request(order)
-            if _needs_checkout(order):
+    def _finish(self, intended: OrderResult) -> OrderResult:
+        order = intended.view.order
+        if not intended.created:
+            if self.claim is None or not self.claim.is_take_over:
+                order = self._await_other_request(order)
+            if self._is_unfinished(order):
                 order = self._learn_truth(order)
-        if _needs_checkout(order):
+        if self._is_unfinished(order):
             self._make_payable(order)
+        return transact(lambda: self._stored(order, created=intended.created))
 
-        def record() -> OrderResult:
-            result = OrderResult(self._current(order), created=found.created)
-            idempotency.finish(self.claim, self.encode(result), order.id)
-            return result
-
-        return transact(record)
+    def _is_unfinished(self, order: PaymentOrderRow) -> bool:
+        """Whether the provider still has to make the order payable; past its time nobody could pay it any more."""
+        return _needs_checkout(order) and self.now < order.expire_at
 
     def _run(self, work: Callable[[], Answer]) -> Answer:
-        def run() -> Answer:
-            return effects.run_with_nonce(
-                self.call,
-                work,
-                stands=lambda: (
-                    payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None
-                ),
-            )
-
-        return effects.or_stored_answer(self.call, run)
+        return effects.run_with_nonce(
+            self.call,
+            work,
+            stands=lambda: (
+                payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None
+            ),
+        )
 
     def _begin(self) -> Claim | Replay | None:
-        command = self.command
-        fields = {
-            "channel": self.provider.channel_code,
-            "externalOrderId": command.external_order_id,
-            "amount": self.amount_fen,
-            "subject": command.subject,
-            "description": command.description or None,
-            "returnUrl": command.return_url,
-            "callbackUrl": command.callback_url,
-            "metadata": canonical_json(command.metadata),
-        }
-        claim = idempotency.begin(
-            self.call, self.merchant.facts.id, CREATE, idempotency.fingerprint(fields), now=self.now
-        )
+        request = _fingerprint(self.command, self.provider.channel_code, self.amount_fen)
+        claim = idempotency.begin(self.call, self.merchant.facts.id, CREATE, request, now=self.now)
         self.claim = claim if isinstance(claim, Claim) else None
         return claim
 
     def _made_or_found(self, plan: Plan | CoreError, checkout: Checkout | None) -> OrderResult:
         """Inserts the order or finds the merchant's own; stores the answer unless the provider must be called first."""
         if isinstance(plan, CoreError):
+            if plan.family is Family.PERMISSION_DENIED:
+                raise plan
             # A merchant whose limits changed since may still ask for the order that it has.
             return self._found(refusal=plan)
         order = payment_orders.insert(self._values(plan, checkout), self.event)
@@ -226,7 +254,7 @@ class _Creation:
         if view.order.amount_fen != self.amount_fen:
             raise CoreError("ORDER_AMOUNT_CONFLICT")
         result = OrderResult(view, created=False)
-        if not _needs_checkout(view.order):
+        if not self._is_unfinished(view.order):
             idempotency.finish(self.claim, self.encode(result), view.order.id)
         return result
 
@@ -354,6 +382,11 @@ class _Creation:
 
         transact(work)
 
+    def _stored(self, order: PaymentOrderRow, *, created: bool) -> OrderResult:
+        result = OrderResult(self._current(order), created=created)
+        idempotency.finish(self.claim, self.encode(result), order.id)
+        return result
+
     def _current(self, order: PaymentOrderRow) -> OrderView:
         view = payment_orders.find_view(order.merchant_id, order.id)
         assert view is not None
@@ -393,14 +426,18 @@ def close(
 
     def begin() -> Answer | OrderView:
         found = payment_orders.find_for_merchant(merchant.facts.id, names.first)
-        fields = {"order": found.order.id if found else names.first}
         claim = idempotency.begin(
-            call, merchant.facts.id, CLOSE, idempotency.fingerprint(fields), now=now
+            call,
+            merchant.facts.id,
+            CLOSE,
+            idempotency.fingerprint({"order": found.order.id if found else names.first}),
+            now=now,
+            earlier_fingerprint=idempotency.fingerprint({"order": names.first}),
         )
         if isinstance(claim, Replay):
             return claim
-        claims[:] = [claim] if claim else []
-        return effects.under_claim(call, claim, lambda: _closable(merchant, names, claim, encode))
+        claims[:] = [claim] if claim else []  # the transaction may run again
+        return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
 
     started = effects.run_with_nonce(call, begin, stands=lambda: False)
     failpoint("x1")
@@ -408,7 +445,7 @@ def close(
         return started
     claim = claims[0] if claims else None
 
-    def close_and_store() -> OrderResult:
+    def work() -> Answer:
         order = _close_upstream(call, merchant, started.order, now=now)
         failpoint("x4")
 
@@ -423,7 +460,7 @@ def close(
 
         return transact(record)
 
-    return effects.to_its_end(call, claim, close_and_store)
+    return effects.to_the_end(call, claim, work)
 
 
 def _closable(
@@ -511,7 +548,12 @@ def canonical_json(text: str | None) -> Any:
     """Metadata as a value, so that white space and key order do not make another request; numbers keep their text."""
     if text is None:
         return None
-    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    return json.loads(text, parse_float=_number, parse_int=_number)
+
+
+def _number(text: str) -> str:
+    """Told apart from a string with the same characters by what no string may hold."""
+    return f"\0{text}"
 
 
 def _needs_checkout(order: PaymentOrderRow) -> bool:

@@ -48,6 +48,9 @@ def apply_in_transaction(
     order = payment_orders.lock(merchant.facts.id, order_id)
     if order is None:
         raise CoreError("ORDER_NOT_FOUND")
+    now = max(
+        now, order.updated_at
+    )  # `now` is from before the question; history must not run backwards
     facts = OrderFacts(
         OrderStatus(order.status), order.amount_fen, order.currency, order.gateway_order_id
     )
@@ -91,14 +94,13 @@ def _change(
     now: datetime,
 ) -> PaymentOrderRow:
     is_paid = report.state is PaymentState.PAID
-    number = report.gateway_order_id or f"unnumbered:{order.id}"
     paid_at = (report.paid_at or now) if is_paid else None
     changed = payment_orders.transition(
         order,
         Transition(
             status=decision.status,
             provider_status=report.provider_status,
-            gateway_order_id=number if is_paid else report.gateway_order_id,
+            gateway_order_id=report.gateway_order_id,
             paid_at=paid_at,
             late=decision.is_late,
             # Money can come after closing: ask once more. An answered question ends it.
@@ -109,6 +111,7 @@ def _change(
     assert changed is not None  # the row is locked
     payment_orders.add_event(changed, event, before=order.status, after=changed.status, now=now)
     if paid_at is not None:
+        number = report.gateway_order_id or f"unnumbered:{order.id}"
         payment_orders.add_received_payment(
             changed, number, paid_at=paid_at, duplicate=False, first_seen_by=event.cause, now=now
         )

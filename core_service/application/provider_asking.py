@@ -127,12 +127,12 @@ def _watch_closed(
     """
     is_dead = report.provider_status == "NOT_EXIST" or _is_closed_upstream(merchant, order, now)
     next_ask = None
-    if not _is_over(order, now):
+    if not is_dead:
+        next_ask = now + timedelta(seconds=AFTER_FAILURE_SECONDS)
+    elif not _is_over(order, now):
         next_ask = payment_order.next_ask(
             created_at=order.created_at, expire_at=order.expire_at, now=now
         )
-    elif not is_dead:
-        next_ask = now + timedelta(seconds=AFTER_FAILURE_SECONDS)
     payment_orders.set_next_ask(order, next_ask)
 
 

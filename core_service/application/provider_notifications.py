@@ -21,6 +21,7 @@ from core_service.providers.base import (
     NotificationRejected,
     NotificationRequest,
     PaymentReport,
+    PaymentState,
     Provider,
     RefundReport,
     RefundState,
@@ -134,9 +135,14 @@ class _Receipt:
 
         def work() -> bool:
             if notification.needs_query:
-                payment_orders.ask_soon(order.merchant_id, order.id, seconds=0)
+                payment_orders.ask_now(order.merchant_id, order.id)
+                if report.has_refunds:
+                    refunds.ask_open_refunds_now(order.merchant_id, order.id)
                 self.keep("nothing_new", order_id=order.id, event_id=notification.event_id)
                 return True
+            if report.state is not PaymentState.PAID and not _fits(report, order):
+                self.keep("amount_mismatch", order_id=order.id, event_id=notification.event_id)
+                return False
             applied = payment_results.apply_in_transaction(
                 self.merchant, order.id, report, self._event(), now=self.now
             )
@@ -161,7 +167,8 @@ class _Receipt:
             self.keep_rejected("refund_unknown")
             raise CoreError(_NOT_FOUND)
         order = self._own_order(refund.order_id)
-        if report.order_id not in (None, order.id) or report.amount_fen != refund.amount_fen:
+        amounts = (report.amount_fen, report.order_amount_fen)
+        if report.order_id != order.id or amounts != (refund.amount_fen, order.amount_fen):
             self.keep_rejected("amount_mismatch", order_id=order.id)
             raise CoreError(_INVALID)
 
@@ -196,3 +203,8 @@ class _Receipt:
 
     def _event(self) -> Event:
         return Event("provider", "notification", self.call.request_id)
+
+
+def _fits(report: PaymentReport, order: PaymentOrderRow) -> bool:
+    """Whether a message is about this order's money; what is missing counts as wrong."""
+    return (report.paid_amount_fen, report.currency) == (order.amount_fen, order.currency)

@@ -8,7 +8,6 @@ with the same number.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from core_service.application import access, callbacks, effects, idempotency, provider_calls
 from core_service.application.idempotency import Claim, Replay
@@ -86,11 +85,9 @@ def create(
         claim = _begin(call, merchant, command, amount_fen, now)
         if isinstance(claim, Replay):
             return claim
-        claims[:] = [claim] if claim else []
+        claims[:] = [claim] if claim else []  # the transaction may run again
         return effects.under_claim(
-            call,
-            claim,
-            lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now),
+            claim, lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now)
         )
 
     answer = effects.run_with_nonce(
@@ -104,15 +101,15 @@ def create(
     claim = claims[0] if claims else None
     reserved = answer
 
-    def send_and_store() -> RefundResult:
+    def work() -> RefundResult:
         result = reserved
-        if reserved.created:
-            result = _send(call, merchant, reserved.refund, reserved.order, now)
+        if result.created:
+            result = _send(call, merchant, result.refund, result.order, now)
         return transact(lambda: _stored(claim, result, encode))
 
-    done = effects.to_its_end(call, claim, send_and_store)
+    answer = effects.to_the_end(call, claim, work)
     failpoint("r4")
-    return done
+    return answer
 
 
 def _stored(claim: Claim | None, result: RefundResult, encode: Encode) -> RefundResult:
@@ -162,15 +159,25 @@ def _begin(
     if idempotency.key_of(call) is None:
         return None
     found = payment_orders.find_for_merchant(merchant.facts.id, command.names.first)
-    fields: dict[str, Any] = {
-        "order": found.order.id if found else command.names.first,
-        "externalRefundId": command.external_refund_id,
-        "amount": amount_fen,
-        "reason": command.reason or None,
-        "metadata": canonical_json(command.metadata),
-    }
+
+    def request(order: str) -> bytes:
+        return idempotency.fingerprint(
+            {
+                "order": order,
+                "externalRefundId": command.external_refund_id,
+                "amount": amount_fen,
+                "reason": command.reason or None,
+                "metadata": canonical_json(command.metadata),
+            }
+        )
+
     return idempotency.begin(
-        call, merchant.facts.id, CREATE, idempotency.fingerprint(fields), now=now
+        call,
+        merchant.facts.id,
+        CREATE,
+        request(found.order.id if found else command.names.first),
+        now=now,
+        earlier_fingerprint=request(command.names.first),
     )
 
 
@@ -196,41 +203,34 @@ def _reserved_or_found(
         raise CoreError("CHANNEL_REFUND_UNSUPPORTED")
     if order.refund_reserved_fen + amount_fen > order.paid_amount_fen:
         raise CoreError("REFUND_AMOUNT_EXCEEDED")
-    refund = refunds.insert(_values(command, order, amount_fen, refund_id, now))
+    fees = refunds.fees_of_order(order.merchant_id, order.id)
+    before = OrderMoney(
+        order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees
+    )
+    refund = refunds.insert(
+        {
+            "merchant_id": order.merchant_id,
+            "id": refund_id,
+            "order_id": order.id,
+            "external_refund_id": command.external_refund_id,
+            "amount_fen": amount_fen,
+            "fee_fen": rules.fee_share(before, amount_fen),
+            "reason": command.reason or None,
+            "metadata": command.metadata,
+            "now": now,
+            "ask_at": now + timedelta(seconds=rules.FIRST_ASK_SECONDS),
+        }
+    )
     if refund is None:
-        # Another order's lock does not keep its refunds from taking the external id.
-        known = refunds.find_by_external_id(merchant.facts.id, command.external_refund_id)
-        assert known is not None
-        _ensure_same(known, order, amount_fen, command.reason or None)
-        return RefundResult(known, order, created=False)
+        # A request about another order, which holds another lock, was faster with this external id.
+        raise CoreError("REFUND_REFERENCE_CONFLICT")
     reserved = payment_orders.reserve(order, amount_fen, now=now)
-    assert reserved is not None  # the row is locked
+    assert reserved is not None  # the row is locked and was looked at
     event = Event(call.actor, "refund", call.request_id)
     payment_orders.add_event(
         reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id
     )
     return RefundResult(refund, reserved, created=True)
-
-
-def _values(
-    command: CreateRefund, order: PaymentOrderRow, amount_fen: int, refund_id: str, now: datetime
-) -> dict[str, Any]:
-    fees = refunds.fees_of_order(order.merchant_id, order.id)
-    before = OrderMoney(
-        order.amount_fen, order.fee_rate, order.fee_fen, order.refund_reserved_fen, fees
-    )
-    return {
-        "merchant_id": order.merchant_id,
-        "id": refund_id,
-        "order_id": order.id,
-        "external_refund_id": command.external_refund_id,
-        "amount_fen": amount_fen,
-        "fee_fen": rules.fee_share(before, amount_fen),
-        "reason": command.reason or None,
-        "metadata": command.metadata,
-        "now": now,
-        "ask_at": now + timedelta(seconds=rules.FIRST_ASK_SECONDS),
-    }
 
 
 def _ensure_same(
@@ -317,6 +317,9 @@ def apply_in_transaction(
     locked = refunds.lock(refund.merchant_id, refund.id)
     assert order is not None
     assert locked is not None
+    now = max(
+        now, locked.updated_at
+    )  # `now` is from before the question; history must not run backwards
     status = rules.TRANSITIONS[RefundStatus(locked.status), _EVENTS[report.state]]
     if report.state is RefundState.ABNORMAL and status in OPEN_STATUSES:
         payment_orders.add_anomaly(
@@ -324,6 +327,15 @@ def apply_in_transaction(
             "REFUND_STUCK",
             locked.id,
             detail=report.provider_status,
+            refund_id=locked.id,
+            now=now,
+        )
+    if report.state is RefundState.SUCCEEDED and status == RefundStatus.FAILED:
+        payment_orders.add_anomaly(
+            order,
+            "REFUND_STUCK",
+            f"{locked.id}:paid out",
+            detail="the provider paid out a refund that it had refused",
             refund_id=locked.id,
             now=now,
         )

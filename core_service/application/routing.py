@@ -31,9 +31,9 @@ def configure(allowed_networks: tuple[IPv4Network | IPv6Network, ...]) -> None:
 def plan_or_refusal(
     merchant: MerchantSnapshot, provider: Provider, amount_fen: int
 ) -> Plan | CoreError:
-    """The plan, or why there is none; raises when the merchant may not create orders at all."""
-    ensure_may_create(merchant.facts, provider.channel_code)
+    """The plan, or why there is none; PERMISSION_DENIED when the merchant may not create orders at all."""
     try:
+        ensure_may_create(merchant.facts, provider.channel_code)
         return _plan(merchant, provider.channel_code, amount_fen)
     except CoreError as refusal:
         return refusal
@@ -72,8 +72,9 @@ def _newest_account(merchant: MerchantSnapshot, channel_code: str) -> Account:
 
 
 def expire_at(now: datetime) -> datetime:
-    """When an order that is created now can no longer be paid."""
-    return now + timedelta(minutes=system_config.current().payment_expire_minutes)
+    """When an order that is created now can no longer be paid: a whole second, which providers are told exactly."""
+    lifetime = timedelta(minutes=system_config.current().payment_expire_minutes)
+    return (now + lifetime + timedelta(microseconds=999_999)).replace(microsecond=0)
 
 
 def check_urls(return_url: str | None, callback_url: str | None) -> None:

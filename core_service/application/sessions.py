@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core_service.application import passwords
@@ -38,7 +38,7 @@ class Session:
 class NewSession:
     """A session just opened; the token is known to nobody else."""
 
-    token: str
+    token: str = field(repr=False)
     session: Session
 
 

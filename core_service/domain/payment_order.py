@@ -100,7 +100,8 @@ def decide(order: OrderFacts, report: PaymentFacts) -> Decision:
         if (report.paid_amount_fen, report.currency) != (order.amount_fen, order.currency):
             return Decision(order.status, is_news=False, is_mismatch=True)
         if order.status is OrderStatus.SUCCEEDED:
-            is_other = report.gateway_order_id not in (None, order.gateway_order_id)
+            numbers = (report.gateway_order_id, order.gateway_order_id)
+            is_other = None not in numbers and numbers[0] != numbers[1]
             return Decision(order.status, is_news=False, is_duplicate=is_other)
     status = TRANSITIONS[order.status, report.event]
     is_late = status is OrderStatus.SUCCEEDED and order.status in (

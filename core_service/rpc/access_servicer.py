@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from core_service.application import administration, sessions
 from core_service.errors import CoreError
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.timestamps import timestamp
 from core_service.storage.access import OperatorRow
 from novapay.access.v1 import access_service_pb2, access_service_pb2_grpc
 
@@ -32,7 +32,7 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
             session_token=opened.token,
             csrf_token=sessions.csrf_token(opened.token.encode()),
             operator=_operator(opened.session.operator),
-            expires_at=_timestamp(opened.session.expires_at),
+            expires_at=timestamp(opened.session.expires_at),
         )
 
     def SignOut(  # noqa: N802
@@ -52,7 +52,7 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
         return access_service_pb2.GetSessionResponse(
             operator=_operator(session.operator),
             csrf_token=sessions.csrf_token(token),
-            expires_at=_timestamp(session.expires_at),
+            expires_at=timestamp(session.expires_at),
         )
 
     def CreateOperator(  # noqa: N802
@@ -84,11 +84,5 @@ def _operator(row: OperatorRow) -> access_service_pb2.Operator:
         email=row.email,
         name=row.name,
         role=access_service_pb2.OperatorRole.Value(f"{_ROLE_PREFIX}{row.role}"),
-        created_at=_timestamp(row.created_at),
+        created_at=timestamp(row.created_at),
     )
-
-
-def _timestamp(at: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(at)
-    return message

@@ -1,5 +1,6 @@
 """Field rules of a request: those of the proto file, and what the edge found before there was a message."""
 
+import json
 from collections.abc import Iterable
 
 import protovalidate
@@ -8,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
 
 from core_service.errors import FieldViolation, invalid_request
+from novapay.options.v1 import options_pb2
 
 
 def check(request: Message, forwarded: bytes | None) -> None:
@@ -26,8 +28,8 @@ def check(request: Message, forwarded: bytes | None) -> None:
             named.add(path)
             found.append(FieldViolation(path, violation.proto.message))
     found += [
-        FieldViolation(path, "must not contain the character U+0000")
-        for path in _with_nul(request, "")
+        FieldViolation(path, reason)
+        for path, reason in (*_with_nul(request, ""), *_with_bad_json(request))
         if path not in named
     ]
     if found:
@@ -47,17 +49,29 @@ def _forwarded(serialized: bytes | None) -> list[FieldViolation]:
     ]
 
 
-def _with_nul(message: Message, prefix: str) -> Iterable[str]:
-    """Paths of strings that PostgreSQL cannot keep."""
+def _with_nul(message: Message, prefix: str) -> Iterable[tuple[str, str]]:
+    """Strings that PostgreSQL cannot keep."""
     for field, value in message.ListFields():
         path = prefix + field.json_name
         items = value if field.is_repeated else (value,)
         if field.type == FieldDescriptor.TYPE_STRING:
             if any("\0" in item for item in items):
-                yield path
+                yield path, "must not contain the character U+0000"
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             for item in items:
                 yield from _with_nul(item, f"{path}.")
+
+
+def _with_bad_json(message: Message) -> Iterable[tuple[str, str]]:
+    """Fields with JSON text that could not stand in an answer: internal callers write it themselves."""
+    for field, value in message.ListFields():
+        if field.GetOptions().Extensions[options_pb2.field].raw_json:
+            try:
+                is_object = isinstance(json.loads(value), dict)
+            except (ValueError, RecursionError):
+                is_object = False
+            if not is_object:
+                yield field.json_name, "must be a JSON object"
 
 
 def _json_name(field_name: str) -> str:

@@ -18,7 +18,7 @@ import structlog
 from google.protobuf.message import Message
 
 from core_service import metadata
-from core_service.application import access
+from core_service.application import access, idempotency
 from core_service.calls import Call, Principal, set_current_call
 from core_service.client import STATUS_DETAILS
 from core_service.errors import CoreError, Family
@@ -42,7 +42,7 @@ DEFAULT_SECONDS = 10.0
 LONGEST_SECONDS = 60.0
 SHARE_WAIT_SECONDS = 0.25
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _log = structlog.get_logger("core_service.rpc")
@@ -53,9 +53,9 @@ class Exchange:
     """One RPC on its way through the steps; belongs to one thread."""
 
     method: Method
-    request: Any
-    context: grpc.ServicerContext
-    values: Values
+    request: Any = field(repr=False)
+    context: grpc.ServicerContext = field(repr=False)
+    values: Values = field(repr=False)
     peer: Peer
     call: Call
     reason: str = "OK"
@@ -184,6 +184,7 @@ class Interceptors(grpc.ServerInterceptor):
                 exc_info=failure,
             )
             error = CoreError("INTERNAL")
+        idempotency.forget_unstored(exchange.call, error)
         status = status_of(error)
         exchange.reason = error.reason
         exchange.status_details = status.SerializeToString(deterministic=True)

@@ -3,6 +3,7 @@
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain.money import format_fen, format_rate
+from core_service.domain.payment_order import OPEN_STATUSES
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.payment_orders import OrderView, PaymentOrderRow
 from core_service.storage.refunds import RefundRow
@@ -75,10 +76,12 @@ def order_message(
 def _callback_status(
     view: OrderView, merchant: MerchantSnapshot
 ) -> "payments.CallbackStatus.ValueType":
-    """The newest delivery's status; before there is one, whether one is to be expected."""
+    """The newest delivery's status; while the order is open, whether one is to be expected."""
     if view.delivery_status is not None:
         return _CALLBACK_STATUS[view.delivery_status]
-    is_expected = callbacks.callback_wanted(view.order, merchant)
+    is_expected = view.order.status in OPEN_STATUSES and callbacks.callback_wanted(
+        view.order, merchant
+    )
     return _CALLBACK_STATUS["PENDING" if is_expected else "NOT_REQUIRED"]
 
 

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from core_service.storage.database import execute, fetch_one
+from core_service.errors import CoreError
+from core_service.storage.database import LOCK_TIMEOUT_MS, execute, fetch_one, is_lock_timeout
+
+KEY_WAIT_MS = 150
+"""How long a second request with a key waits for the first one's commit before it is told to come again."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,32 @@ class KeyRow:
     response: bytes | None
 
 
+class KeyBusy(Exception):
+    """The first request with the key holds it in a transaction that does not end; this transaction is dead."""
+
+
+_CLAIM = f"""
+INSERT INTO idempotency_keys (merchant_id, operation, key, fingerprint, lease_until, created_at)
+SELECT %s, %s, %s, %s, now() + make_interval(secs => %s), %s
+FROM set_config('lock_timeout', '{KEY_WAIT_MS}', true)
+ON CONFLICT (merchant_id, operation, key) DO NOTHING
+RETURNING set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true)
+"""  # noqa: S608 (numbers of ours)
+
+
 def claim(scope: Scope, fingerprint: bytes, *, lease_seconds: int, now: datetime) -> bool:
-    """Whether this request is the first with its key. Waits for an uncommitted first one."""
-    row = fetch_one(
-        "INSERT INTO idempotency_keys (merchant_id, operation, key, fingerprint, lease_until, created_at) "
-        "VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s), %s) "
-        "ON CONFLICT (merchant_id, operation, key) DO NOTHING RETURNING 1 AS claimed",
-        (scope.merchant_id, scope.operation, scope.key, fingerprint, lease_seconds, now),
-    )
+    """Whether this request is the first with its key. Waits shortly for an uncommitted first one.
+
+    In a transaction. Raises KeyBusy.
+    """
+    try:
+        row = fetch_one(
+            _CLAIM, (scope.merchant_id, scope.operation, scope.key, fingerprint, lease_seconds, now)
+        )
+    except CoreError as failure:
+        if is_lock_timeout(failure):
+            raise KeyBusy from failure
+        raise
     return row is not None
 
 
@@ -79,6 +101,15 @@ def finish(
             "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",
             (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, token),
         )
+    )
+
+
+def forget(scope: Scope, token: int) -> None:
+    """Frees a key under which nothing was done; it may be used for anything again."""
+    execute(
+        "DELETE FROM idempotency_keys "
+        "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",
+        (scope.merchant_id, scope.operation, scope.key, token),
     )
 
 

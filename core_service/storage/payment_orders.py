@@ -352,6 +352,15 @@ def ask_soon(merchant_id: str, order_id: str, *, seconds: float) -> None:
     )
 
 
+def ask_now(merchant_id: str, order_id: str) -> None:
+    """Makes an appointment for an order that is not paid, also for one that has ended."""
+    execute(
+        "UPDATE payment_orders SET ask_at = now() WHERE merchant_id = %s AND id = %s AND status <> 'SUCCEEDED' "
+        "AND (ask_at IS NULL OR ask_at > now())",
+        (merchant_id, order_id),
+    )
+
+
 def _order(row: Row | None) -> PaymentOrderRow | None:
     return PaymentOrderRow(**row) if row else None
 

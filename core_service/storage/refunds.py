@@ -44,7 +44,7 @@ RETURNING *
 
 
 def insert(values: dict[str, Any]) -> RefundRow | None:
-    """A new refund; None when the merchant has this external id already, if only just now for another order."""
+    """A new refund; None when the merchant has this external refund id already."""
     return _refund(fetch_one(_INSERT, values))
 
 

@@ -179,6 +179,7 @@ def test_bindings(admin: AdminSession, fresh_shop: Merchant, other_merchant: Mer
             {"merchantCode": fresh_shop.code, "channelCode": "alipay.page", **fields},
         )
 
+    # The shop has a bound account; null takes it away.
     first = bind(merchantChannelAccountId=None, feeRate="0.0060", minAmount=2, maxAmount="100.00")
     assert first.status == 201
     assert (first.json["feeRate"], first.json["minAmount"], first.json["maxAmount"]) == (

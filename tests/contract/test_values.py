@@ -52,15 +52,39 @@ def test_i01_i02_accepted_amounts(merchant: Merchant, text: str, shown: str) -> 
 @pytest.mark.parametrize(
     "raw",
     [b"", b"[]", b'"x"', b"\xef\xbb\xbf{}", '{"merchantCode":"x"}'.encode("utf-16"), b'{"merchantCode":"\xff"}',
-     b"{", b'{"merchantCode":"x"} x', b"[" * 100_000 + b"]" * 100_000, b'{"merchantCode":"x","a":NaN}',
-     b'{"merchantCode":"x","a":1,"a":2}', b'{"merchantCode":"x","subject":"\\ud800"}',
-     b'{"merchantCode":"x","subject":"a\\u0000b"}', b'{"merchantCode":"a\x00"}',
+     b"{", b'{"merchantCode":"x"} x', b"[" * 32_000 + b"]" * 32_000, b'{"merchantCode":"x","a":NaN}',
+     b'{"merchantCode":"x","a":1,"a":2}', b'{"merchantCode":"a\x00"}', b'{"merchantCode":"\\ud800"}',
      b'{"merchantCode":"x","a":' + b'{"a":' * 5000 + b"1" + b"}" * 5001],
 )  # fmt: skip
 def test_i03_i04_i05_i08_unreadable_bodies(merchant: Merchant, raw: bytes) -> None:
     answer = merchant.post(CREATE, raw)
     assert answer.status == 400, answer.raw
     assert answer.code in {"INVALID_JSON", "INVALID_REQUEST"}
+
+
+@pytest.mark.parametrize("escaped", ["\\ud800", "a\\u0000b", "\\u0007", "\\u007f"])
+@pytest.mark.parametrize(
+    "field", ["subject", "description", "externalOrderId", "amount", "metadata"]
+)
+def test_i08_escaped_characters_that_nothing_accepts(
+    merchant: Merchant, field: str, escaped: str
+) -> None:
+    """They belong to a field, so they are judged after the signature, with the field's name."""
+    value = f'{{"a": "{escaped}"}}' if field == "metadata" else f'"{escaped}"'
+    fields = {
+        "channelCode": "alipay.page",
+        "externalOrderId": "x",
+        "subject": "x",
+        "amount": "1.00",
+    }
+    fields.pop(field, None)
+    raw = json.dumps({"merchantCode": merchant.code, **fields})[:-1] + f', "{field}": {value}}}'
+    answer = merchant.post(CREATE, raw.encode())
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST"), answer.raw
+    named = [detail["field"] for detail in answer.json["details"]]
+    assert named == ["metadata.a" if field == "metadata" else field]
+    stranger = merchant.post(CREATE, raw.encode(), headers={"x-novapay-signature": "0" * 64})
+    assert (stranger.status, stranger.code) == (401, "INVALID_SIGNATURE")
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def events_of(order_id: str) -> list[tuple[str, str | None, str]]:
 
 
 def count(statement: str, *parameters: Any) -> int:
-    """`statement` continues SELECT count(*) FROM."""
+    """How many rows there are in what `statement` names: a table, with a WHERE if need be."""
     row = fetch_one(f"SELECT count(*) AS n FROM {statement}", parameters)
     assert row is not None
     return int(row["n"])

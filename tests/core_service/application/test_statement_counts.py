@@ -61,7 +61,10 @@ def ask(shop: Shop, statement_log: StatementLog) -> Iterator[Ask]:
         shop.merchant_id, shop.snapshot.facts.code, insert_key(TEST_BOX, shop.merchant_id)
     )
     payments = PaymentServicer(BASE)
-    handlers: dict[str, Any] = {CREATE: payments.CreatePaymentOrder, QUERY: payments.QueryPaymentOrder}
+    handlers: dict[str, Any] = {
+        CREATE: payments.CreatePaymentOrder,
+        QUERY: payments.QueryPaymentOrder,
+    }
     with running_server(handlers) as server, channel_to(server) as channel:
 
         def send(path: str, request: Any, key: str | None = None) -> Any:

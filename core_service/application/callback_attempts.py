@@ -145,6 +145,7 @@ def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
     )
     assert _client is not None, "configure() comes first"
     started = time.monotonic()
+    failpoint("d2")
     try:
         answer = _client.request(
             "POST",

@@ -405,11 +405,11 @@ def query(
     view = find(merchant, names)
     if not sync or view.order.status == OrderStatus.SUCCEEDED:
         return view
-    report = provider_calls.query(call, merchant, view.order, now=now)
     failpoint("q1")
+    report = provider_calls.query(call, merchant, view.order, now=now)
+    failpoint("q2")
     event = Event(call.actor, "query", call.request_id)
     payment_results.apply_payment_report(merchant, view.order.id, report, event, now=now)
-    failpoint("q2")
     current = payment_orders.find_view(merchant.facts.id, view.order.id)
     assert current is not None
     return current
@@ -439,8 +439,8 @@ def close(
         claims[:] = [claim] if claim else []  # the transaction may run again
         return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
 
-    failpoint("x1")
     started = effects.run_with_nonce(call, begin, stands=lambda: False)
+    failpoint("x1")
     if not isinstance(started, OrderView):
         return started
     claim = claims[0] if claims else None

@@ -1,6 +1,6 @@
 """Asks providers about open orders and refunds, so that nothing depends on a notification that may never come.
 
-A claim moves the appointment forward by a lease; the result makes the next one. An order past its expiry is ended here:
+A claim is a lease; the result makes the next appointment. An order past its expiry is ended here:
 asked, closed upstream, asked again, then CANCELLED; while the close is not confirmed it stays open.
 """
 
@@ -129,25 +129,29 @@ def _watch_closed(
 ) -> None:
     """An order that was closed here before the payer opened the provider's cashier: the link works until it expires.
 
-    Should a payment have been begun there since, it is closed there too.
+    Should a payment have been begun there since, it is closed there too, and watched until that is confirmed.
     """
-    if report.provider_status != "NOT_EXIST":
-        provider = provider_calls.provider_for(order.channel_code)
-        account = provider_calls.account_of(merchant, order)
-        try:
-            provider.close_payment(
-                account, order.id, now=now, timeout_seconds=provider_calls.LONGEST_CALL_SECONDS
-            )
-        except (ProviderUnknown, ProviderRefused) as unknown:
-            _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
-            payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
-            return
+    is_dead = report.provider_status == "NOT_EXIST" or _is_closed_upstream(merchant, order, now)
     next_ask = None
-    if not _is_over(order, now):
+    if not is_dead:
+        next_ask = now + timedelta(seconds=AFTER_FAILURE_SECONDS)
+    elif not _is_over(order, now):
         next_ask = payment_order.next_ask(
             created_at=order.created_at, expire_at=order.expire_at, now=now
         )
     payment_orders.set_next_ask(order, next_ask)
+
+
+def _is_closed_upstream(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> bool:
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    seconds = provider_calls.LONGEST_CALL_SECONDS
+    try:
+        state = provider.close_payment(account, order.id, now=now, timeout_seconds=seconds)
+    except (ProviderUnknown, ProviderRefused) as unknown:
+        _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
+        return False
+    return state in (PaymentState.CLOSED, PaymentState.UNPAID)
 
 
 def _query(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> PaymentReport:

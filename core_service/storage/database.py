@@ -6,6 +6,7 @@ lost at COMMIT is an unknown outcome and not a failure.
 """
 
 import random
+import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import peewee
 import psycopg2
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
-from psycopg2 import errorcodes
+from psycopg2 import errorcodes, extensions
 
 from core_service.errors import CoreError
 
@@ -34,7 +35,22 @@ _RETRIED = frozenset(
 _OVERLOADED = _RETRIED | {errorcodes.QUERY_CANCELED}
 _PROGRAMMING_CLASSES = ("22", "23", "42")
 
-database = PooledPostgresqlDatabase(None, autoconnect=False)
+
+class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
+    """The pool, but for how it looks at a connection before giving it out: without a statement to the server.
+
+    Nothing is ever sent to an idle session except its end, so one whose socket has something to read is over.
+    """
+
+    def _is_closed(self, conn: Any) -> bool:
+        if conn.closed or conn.get_transaction_status() != extensions.TRANSACTION_STATUS_IDLE:
+            return bool(super()._is_closed(conn))
+        waiting = select.poll()
+        waiting.register(conn.fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
+
+
+database = _Pool(None, autoconnect=False)
 
 
 class Table(peewee.Model):

@@ -51,6 +51,7 @@ class PaymentOrderRow:
     ask_at: datetime | None
     ask_count: int
     ask_token: int
+    ask_leased_until: datetime | None
 
 
 @dataclass(frozen=True)
@@ -308,14 +309,16 @@ def add_refunded(
     )
 
 
-# Asking: `ask_at` is both the appointment and, moved forward by a claim, its lease.
+# Asking: a claim moves the appointment to the end of its lease. Somebody who wants an answer sooner brings the
+# appointment forward, never the lease: an order has one owner at a time.
 
 _CLAIM_DUE = """
-UPDATE payment_orders SET ask_at = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1,
-    ask_count = ask_count + 1
+UPDATE payment_orders SET ask_at = now() + make_interval(secs => %(lease)s),
+    ask_leased_until = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1, ask_count = ask_count + 1
 WHERE (merchant_id, id) IN (
-    SELECT merchant_id, id FROM payment_orders WHERE ask_at <= now() ORDER BY ask_at
-    FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
+    SELECT merchant_id, id FROM payment_orders
+    WHERE ask_at <= now() AND (ask_leased_until IS NULL OR ask_leased_until <= now())
+    ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
 RETURNING *
 """
 
@@ -329,9 +332,13 @@ def claim_due(limit: int, *, lease_seconds: float) -> list[PaymentOrderRow]:
 
 
 def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None) -> None:
-    """The next appointment, unless somebody else has made one since the claim."""
+    """Ends the lease. The next appointment, or an earlier one that somebody made since the claim.
+
+    Nothing happens when the lease is somebody else's by now, or the order has moved on.
+    """
     execute(
-        "UPDATE payment_orders SET ask_at = %s WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
+        "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL "
+        "WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
         (ask_at, order.merchant_id, order.id, order.ask_token, order.status),
     )
 

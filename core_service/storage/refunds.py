@@ -30,6 +30,7 @@ class RefundRow:
     ask_at: datetime | None
     ask_count: int
     ask_token: int
+    ask_leased_until: datetime | None
 
 
 _INSERT = """
@@ -124,10 +125,12 @@ def transition(refund: RefundRow, change: RefundTransition) -> RefundRow | None:
 
 
 _CLAIM_DUE = """
-UPDATE refunds SET ask_at = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1,
-    ask_count = ask_count + 1
+UPDATE refunds SET ask_at = now() + make_interval(secs => %(lease)s),
+    ask_leased_until = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1, ask_count = ask_count + 1
 WHERE (merchant_id, id) IN (
-    SELECT merchant_id, id FROM refunds WHERE ask_at <= now() ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
+    SELECT merchant_id, id FROM refunds
+    WHERE ask_at <= now() AND (ask_leased_until IS NULL OR ask_leased_until <= now())
+    ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
 RETURNING *
 """
 
@@ -140,9 +143,13 @@ def claim_due(limit: int, *, lease_seconds: float) -> list[RefundRow]:
 
 
 def set_next_ask(refund: RefundRow, ask_at: datetime) -> None:
-    """The next appointment of an open refund, unless somebody else has made one since the claim."""
+    """Ends the lease of an open refund, unless it is somebody else's by now.
+
+    The next appointment, or an earlier one that somebody made since the claim.
+    """
     execute(
-        "UPDATE refunds SET ask_at = %s WHERE merchant_id = %s AND id = %s AND ask_token = %s "
+        "UPDATE refunds SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL "
+        "WHERE merchant_id = %s AND id = %s AND ask_token = %s "
         "AND status IN ('PENDING', 'PROCESSING')",
         (ask_at, refund.merchant_id, refund.id, refund.ask_token),
     )

@@ -287,14 +287,17 @@ def refusal_of(work: Callable[[], Any]) -> str:
 
 def make_due() -> None:
     """Every appointment with a provider is now, and no worker holds one."""
-    execute("UPDATE payment_orders SET ask_at = now() WHERE ask_at IS NOT NULL")
-    execute("UPDATE refunds SET ask_at = now() WHERE ask_at IS NOT NULL")
+    for table in ("payment_orders", "refunds"):
+        execute(
+            f"UPDATE {table} SET ask_at = now(), ask_leased_until = NULL WHERE ask_at IS NOT NULL"
+        )
 
 
 def let_expire(order_id: str) -> None:
     """The order's time is over, and somebody is to look after it."""
     execute(
-        "UPDATE payment_orders SET expire_at = now() - interval '1 minute', ask_at = now() WHERE id = %s",
+        "UPDATE payment_orders SET expire_at = now() - interval '1 minute', ask_at = now(), ask_leased_until = NULL "
+        "WHERE id = %s",
         (order_id,),
     )
 
@@ -316,7 +319,7 @@ def events_of(order_id: str) -> list[tuple[str, str | None, str]]:
 
 
 def count(statement: str, *parameters: Any) -> int:
-    """`statement` continues SELECT count(*) FROM."""
+    """How many rows there are in what `statement` names: a table, with a WHERE if need be."""
     row = fetch_one(f"SELECT count(*) AS n FROM {statement}", parameters)
     assert row is not None
     return int(row["n"])

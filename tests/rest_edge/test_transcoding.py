@@ -100,6 +100,24 @@ def test_i06_i08_violations_travel_with_the_call(edge: Edge, core: RecordingCore
     assert "true" == core.only_call.request.amount
 
 
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({}, []),
+        ({"amount": ""}, []),
+        ({"amount": None}, []),
+        ({"amount": ...}, [("amount", "is required")]),
+        ({"amount": "\x07"}, [("amount", "has a character that is not allowed")]),
+    ],
+)
+def test_a_missing_amount_is_named_and_an_empty_one_is_judged_by_the_core(
+    edge: Edge, core: RecordingCore, change: dict[str, Any], missing: list[tuple[str, str]]
+) -> None:
+    body = {name: value for name, value in (ORDER | change).items() if value is not ...}
+    edge.request("POST", "/api/payment-orders", body)
+    assert missing == core.only_call.violations
+
+
 def test_violations_of_the_core_are_shown_with_their_fields(
     edge: Edge, core: RecordingCore
 ) -> None:

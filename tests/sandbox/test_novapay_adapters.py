@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core_service.outbound_http import ProviderClient
+from core_service.providers.alipay.certificates import AlipayCertificates, app_cert_sn
 from core_service.providers.alipay.page import AlipayPage
 from core_service.providers.base import (
     NotificationRejected,
@@ -203,3 +204,51 @@ def test_p21_rotated_platform_certificates_are_fetched(
         assert adapter.query() is PaymentState.UNPAID
         sandbox.control("pay", url=code_url)
         assert adapter.parse(receiver.wait_for(1)[0]).payment.state is PaymentState.PAID
+
+
+@pytest.mark.parametrize("step", ["renew", "rekey"])
+def test_p21_renewed_alipay_certificate_is_fetched(
+    sandbox: SandboxServer, receiver: Receiver, step: str
+) -> None:
+    made = sandbox.control("accounts", provider="alipay", mode="cert")
+    with ProviderClient() as client:
+        adapter = Adapter(AlipayPage(client), made["config"], receiver.url)
+        receiver.default = (200, b"success")
+        url = adapter.create()
+        sandbox.control("rotate", provider="alipay", account=made["account"], step=step)
+        assert adapter.query() is PaymentState.UNPAID
+        sandbox.control("pay", url=url)
+        assert adapter.query() is PaymentState.PAID
+        assert adapter.parse(receiver.wait_for(1)[0]).payment.state is PaymentState.PAID
+
+
+def test_p21_which_fetched_certificates_are_believed(sandbox: SandboxServer) -> None:
+    own, other = (
+        sandbox.control("accounts", provider="alipay", mode="cert")["config"] for _ in range(2)
+    )
+    now = datetime.now(UTC)
+
+    def check(text: str, root_text: str, asked_for: str | None = None) -> None:
+        files = AlipayCertificates(own["alipayCert"], own["appCert"], root_text)
+        files.checked(text, asked_for or app_cert_sn(text), now)
+
+    check(own["alipayCert"], own["alipayRootCert"])
+    with pytest.raises(ValueError, match="asked for"):
+        check(own["alipayCert"], own["alipayRootCert"], "0" * 32)
+    with pytest.raises(ValueError, match="another name"):
+        # A merchant's certificate is issued by the same CA.
+        check(own["appCert"], own["alipayRootCert"])
+    assert other["alipayRootCert"] != own["alipayRootCert"]
+    with pytest.raises(ValueError, match="root bundle"):
+        check(own["alipayCert"], other["alipayRootCert"])
+    with pytest.raises(ValueError, match="root bundle"):
+        check(other["alipayCert"], own["alipayRootCert"])
+
+
+def test_p21_an_unknown_serial_is_asked_about_once_a_minute(sandbox: SandboxServer) -> None:
+    config = sandbox.control("accounts", provider="alipay", mode="cert")["config"]
+    files = AlipayCertificates(config["alipayCert"], config["appCert"], config["alipayRootCert"])
+    now = datetime.now(UTC)
+    moments = [now + timedelta(seconds=seconds) for seconds in (0, 1, 59, 60)]
+    assert [files.may_fetch("a", moment) for moment in moments] == [True, False, False, True]
+    assert files.may_fetch("b", now)

@@ -7,9 +7,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from core_service.providers.alipay.certificates import (
+    AlipayCertificates,
     app_cert_sn,
-    certificate_sn,
-    is_authority,
     root_cert_sn,
 )
 from core_service.providers.base import AccountConfigInvalid, AccountField, ProviderAccount
@@ -51,12 +50,17 @@ class AlipayKeys:
     seller_id: str | None
     gateway_url: str
     private_key: RSAPrivateKey
-    alipay_keys: tuple[RSAPublicKey, ...]
-    """Every key that Alipay may sign with."""
-    alipay_certificates: Mapping[str, RSAPublicKey]
-    """The same by certificate sn; empty in public-key mode."""
+    public_keys: tuple[RSAPublicKey, ...]
+    """In public-key mode: every key that Alipay may sign with."""
+    certificates: AlipayCertificates | None
+    """In certificate mode: the same, as certificates that Alipay renews."""
     certificate_parameters: Mapping[str, str]
     """`app_cert_sn` and `alipay_root_cert_sn`, sent with every request in certificate mode."""
+
+    @property
+    def alipay_keys(self) -> tuple[RSAPublicKey, ...]:
+        """Every key that Alipay may sign with."""
+        return self.public_keys if self.certificates is None else self.certificates.keys()
 
 
 def keys_of(account: ProviderAccount) -> AlipayKeys:
@@ -79,13 +83,14 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> AlipayKeys:
     )
     certificate_mode = any(config.get(name) for name in _CERTIFICATE_FIELDS)
     alipay_keys: tuple[RSAPublicKey, ...] = ()
-    certificates: dict[str, RSAPublicKey] = {}
+    certificates: AlipayCertificates | None = None
     parameters: dict[str, str] = {}
     if certificate_mode:
         for name in _CERTIFICATE_FIELDS:
             checker.require(name, "certificate mode needs appCert, alipayCert and alipayRootCert")
-        certificates = checker.parsed("alipayCert", _leaf_keys) or {}
-        alipay_keys = tuple(certificates.values())
+        others = (checker.text("appCert"), checker.text("alipayRootCert"))
+        certificates = checker.parsed("alipayCert", lambda text: AlipayCertificates(text, *others))
+        alipay_keys = () if certificates is None else certificates.keys()
         compute: tuple[tuple[str, str, Callable[[str], str]], ...] = (
             ("app_cert_sn", "appCert", app_cert_sn),
             ("alipay_root_cert_sn", "alipayRootCert", root_cert_sn),
@@ -111,18 +116,7 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> AlipayKeys:
         seller_id=checker.text("sellerId") or None,
         gateway_url=checker.text("gatewayUrl") or PRODUCTION_GATEWAY,
         private_key=private_key,
-        alipay_keys=alipay_keys,
-        alipay_certificates=certificates,
+        public_keys=alipay_keys,
+        certificates=certificates,
         certificate_parameters=parameters,
     )
-
-
-def _leaf_keys(text: str) -> dict[str, RSAPublicKey]:
-    leaves = {
-        certificate_sn(certificate): certificate_key(certificate)
-        for certificate in load_certificates(text)
-        if not is_authority(certificate)
-    }
-    if not leaves:
-        raise ValueError("holds only CA certificates")
-    return leaves

@@ -4,12 +4,15 @@ The signature of an answer covers the raw characters of its node, so the node is
 where a JSON scanner found it and never written again.
 """
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core_service.outbound_http import OutboundError, ProviderClient
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from core_service.outbound_http import Deadline, OutboundError, ProviderClient
 from core_service.providers.alipay.account import AlipayKeys
 from core_service.providers.alipay.signing import signed_parameters
 from core_service.providers.base import ProviderUnknown
@@ -23,6 +26,7 @@ from core_service.providers.wire import (
 )
 
 _UNAVAILABLE_STATUSES = (429, 502, 503, 504)
+_DOWNLOAD = "alipay.open.app.alipaycert.download"
 ACCEPTED = "10000"
 
 
@@ -32,6 +36,14 @@ class AnswerRejected(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class UnknownCertificate(AnswerRejected):
+    """An answer signed with a certificate that we do not have; `serial` is its sn."""
+
+    def __init__(self, serial: str) -> None:
+        super().__init__("unknown_alipay_cert_sn")
+        self.serial = serial
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,54 @@ def call(
     now: datetime,
     timeout_seconds: float,
 ) -> SignedNode:
-    """One call and its verified answer, whatever that says. Raises ProviderUnknown."""
+    """One call and its verified answer, whatever that says. Raises ProviderUnknown.
+
+    When Alipay has renewed its certificate, the new one is fetched and the answer looked at once more.
+    """
+    deadline = Deadline(timeout_seconds)
+    body = _exchange(client, keys, method, business, now=now, deadline=deadline)
+    try:
+        try:
+            return open_answer(keys, method, body)
+        except UnknownCertificate as unknown:
+            _fetch_certificate(client, keys, unknown.serial, now=now, deadline=deadline)
+            return open_answer(keys, method, body)
+    except AnswerRejected as rejection:
+        raise ProviderUnknown("PROVIDER_TIMEOUT", rejection.reason) from rejection
+
+
+def _fetch_certificate(
+    client: ProviderClient, keys: AlipayKeys, serial: str, *, now: datetime, deadline: Deadline
+) -> None:
+    """Fetches and believes the certificate with this sn. Raises AnswerRejected, ProviderUnknown.
+
+    The answer may be signed with the very certificate that it brings: what makes that one trustworthy is the chain.
+    """
+    certificates = keys.certificates
+    if certificates is None or not certificates.may_fetch(serial, now):
+        raise UnknownCertificate(serial)
+    business = {"alipay_cert_sn": serial}
+    body = _exchange(client, keys, _DOWNLOAD, business, now=now, deadline=deadline)
+    text, by_name, node = _read(_DOWNLOAD, body)
+    try:
+        content = base64.b64decode(str(node.value.get("alipay_cert_content")), validate=True)
+        key = certificates.checked(content.decode("utf-8"), serial, now)
+    except ValueError as problem:
+        raise UnknownCertificate(serial) from problem
+    _verified(text, by_name, node, (*keys.alipay_keys, key))
+    certificates.add(serial, key)
+
+
+def _exchange(
+    client: ProviderClient,
+    keys: AlipayKeys,
+    method: str,
+    business: Mapping[str, Any],
+    *,
+    now: datetime,
+    deadline: Deadline,
+) -> bytes:
+    """One signed request and the body that comes back. Raises ProviderUnknown."""
     parameters = common_parameters(keys, method, now)
     parameters["biz_content"] = compact_json(business)
     sent = signed_parameters(keys, parameters)
@@ -92,17 +151,16 @@ def call(
             f"{keys.gateway_url}?{form_encoded(sent)}",
             headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
             body=body,
-            timeout_seconds=timeout_seconds,
+            timeout_seconds=deadline.left(),
         )
+    except TimeoutError as problem:
+        raise ProviderUnknown("PROVIDER_TIMEOUT", "no time left for the call") from problem
     except OutboundError as problem:
         reason = "PROVIDER_TIMEOUT" if problem.request_sent else "PROVIDER_UNAVAILABLE"
         raise ProviderUnknown(reason, str(problem)) from problem
     if answer.status in _UNAVAILABLE_STATUSES:
         raise ProviderUnknown("PROVIDER_UNAVAILABLE", f"HTTP {answer.status}")
-    try:
-        return open_answer(keys, method, answer.body)
-    except AnswerRejected as rejection:
-        raise ProviderUnknown("PROVIDER_TIMEOUT", rejection.reason) from rejection
+    return answer.body
 
 
 def open_answer(keys: AlipayKeys, method: str, body: bytes) -> SignedNode:
@@ -111,6 +169,19 @@ def open_answer(keys: AlipayKeys, method: str, body: bytes) -> SignedNode:
     An unsigned answer is never trusted, an error least of all: anybody on the way could have
     written it.
     """
+    text, by_name, node = _read(method, body)
+    candidates = keys.alipay_keys
+    if keys.certificates is not None and "alipay_cert_sn" in by_name:
+        serial = _text(by_name["alipay_cert_sn"])
+        certified = keys.certificates.key(serial)
+        if certified is None:
+            raise UnknownCertificate(serial)
+        candidates = (certified,)
+    return _verified(text, by_name, node, candidates)
+
+
+def _read(method: str, body: bytes) -> tuple[str, Mapping[str, Member], Member]:
+    """The text of an answer, its members by name, and the node of `method`. Raises AnswerRejected."""
     try:
         text = body.decode("utf-8")
         members = scan_object(text)
@@ -120,16 +191,16 @@ def open_answer(keys: AlipayKeys, method: str, body: bytes) -> SignedNode:
     by_name = {member.name: member for member in members}
     if len(by_name) != len(members):
         raise AnswerRejected("ambiguous_response")
-    node = _only_node(by_name, method.replace(".", "_") + "_response")
+    return text, by_name, _only_node(by_name, method.replace(".", "_") + "_response")
+
+
+def _verified(
+    text: str, by_name: Mapping[str, Member], node: Member, candidates: Sequence[RSAPublicKey]
+) -> SignedNode:
+    """The node if one of the keys has signed it. Raises AnswerRejected."""
     signature = _text(by_name.get("sign"))
     if not signature:
         raise AnswerRejected("unsigned_response")
-    candidates = keys.alipay_keys
-    if keys.alipay_certificates and "alipay_cert_sn" in by_name:
-        certified = keys.alipay_certificates.get(_text(by_name["alipay_cert_sn"]))
-        if certified is None:
-            raise AnswerRejected("unknown_alipay_cert_sn")
-        candidates = (certified,)
     raw = text[node.start : node.end]
     # Some answers are signed over "/" and sent with "\/"; the Java SDK allows for exactly this,
     # once.

@@ -68,9 +68,9 @@ def verified_form(keys: AlipayKeys, raw: bytes) -> dict[str, str]:
         raise FormRejected("missing_signature")
     if fields.pop(b"sign_type", b"RSA2") != b"RSA2":
         raise FormRejected("unsupported_sign_type")
-    if keys.alipay_certificates:
+    if keys.certificates is not None:
         serial = fields.get(b"alipay_cert_sn")
-        if serial and serial.decode("latin-1") not in keys.alipay_certificates:
+        if serial and keys.certificates.key(serial.decode("latin-1")) is None:
             raise FormRejected("unknown_alipay_cert_sn")
     if not _is_signed(keys, fields, signature.decode("latin-1")):
         raise FormRejected("bad_signature")

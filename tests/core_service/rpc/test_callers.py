@@ -172,6 +172,14 @@ def test_authentication_comes_before_field_rules(
     assert reason(invoke(channel, CREATE, request, sent)[0]) == "INVALID_REQUEST"
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "{}x", "[" * 100_000])
+def test_json_text_of_internal_callers_must_be_an_object(channel: grpc.Channel, text: str) -> None:
+    """It stands in answers and callbacks as it is."""
+    request = payment_service_pb2.CreatePaymentOrderRequest(metadata=text)
+    refusal, _ = invoke(channel, CREATE, request, [(metadata.SERVICE_TOKEN, f"Bearer {TOKEN}")])
+    assert FieldViolation("metadata", "must be a JSON object") in refusal.violations
+
+
 def test_field_rules_and_forwarded_violations_are_one_list(
     channel: grpc.Channel, merchant: KnownMerchant
 ) -> None:
@@ -241,8 +249,9 @@ def test_a08_a_key_revoked_elsewhere_stops_at_once(
 
 
 def test_a_sane_request_id_is_kept_also_with_an_error(channel: grpc.Channel) -> None:
-    _, trailing = invoke(channel, MERCHANTS, sent=[(metadata.REQUEST_ID, "trace-0001")])
-    assert trailing[metadata.REQUEST_ID] == "trace-0001"
+    for sane in ("trace-0001", "7", "a" * 128):  # the edge keeps the same ones
+        _, trailing = invoke(channel, MERCHANTS, sent=[(metadata.REQUEST_ID, sane)])
+        assert trailing[metadata.REQUEST_ID] == sane
     _, trailing = invoke(channel, MERCHANTS, sent=[(metadata.REQUEST_ID, "no good")])
     assert re.fullmatch("[0-9a-f]{32}", trailing[metadata.REQUEST_ID])
 

@@ -1,0 +1,321 @@
+"""Workers that ask providers: appointments, one owner, expiry, late money, orders closed before they were opened."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from core_service.application import checkout, payment_results, provider_asking
+from core_service.domain.payment_order import ASK_AFTER_SECONDS
+from core_service.providers.base import PaymentReport, PaymentState
+from core_service.storage import payment_orders, refunds
+from core_service.storage.database import execute, fetch_all
+from tests.core_service.fake_provider import (
+    Gate,
+    answer_with,
+    first_do,
+    refuse,
+    then_do,
+    unknown_after,
+    unknown_before,
+)
+from tests.core_service.shop import (
+    LOCAL,
+    REMOTE,
+    Shop,
+    at_once,
+    count,
+    events_of,
+    in_background,
+    let_expire,
+    make_due,
+    refusal_of,
+)
+
+BOTH = pytest.mark.parametrize("channel", [LOCAL, REMOTE])
+
+
+def sweep() -> int:
+    return provider_asking.ask_due_orders(100)
+
+
+def seconds_until_asked(shop: Shop, order_id: str) -> int | None:
+    ask_at = shop.order(order_id).ask_at
+    return None if ask_at is None else round((ask_at - datetime.now(UTC)).total_seconds())
+
+
+def test_p11_a_payment_that_nobody_told_us_about_is_found(shop: Shop) -> None:
+    order = shop.create(REMOTE)
+    assert seconds_until_asked(shop, order.id) == ASK_AFTER_SECONDS[0]
+    assert sweep() == 0
+    assert shop.books.pay(order.id)
+    make_due()
+    assert sweep() == 1
+    found = shop.order(order.id)
+    assert (found.status, found.ask_at) == ("SUCCEEDED", None)
+    assert events_of(order.id)[-1] == ("query", "PENDING", "SUCCEEDED")
+    assert (count("journals"), count("deliveries")) == (1, 1)
+    assert sweep() == 0
+
+
+def test_an_unpaid_order_gets_its_next_appointment(shop: Shop) -> None:
+    order = shop.create(REMOTE)
+    for second in (5, 11, 21, 41):
+        _make_older(order.id, second)
+        make_due()
+        assert sweep() == 1
+        following = min(at for at in ASK_AFTER_SECONDS if at > second)
+        assert seconds_until_asked(shop, order.id) in (following - second, following - second - 1)
+    assert shop.order(order.id).status == "PENDING"
+
+
+def _make_older(order_id: str, seconds: int) -> None:
+    execute("ALTER TABLE payment_orders DISABLE TRIGGER guard")
+    execute(
+        "UPDATE payment_orders SET created_at = now() - make_interval(secs => %s) WHERE id = %s",
+        (seconds, order_id),
+    )
+    execute("ALTER TABLE payment_orders ENABLE TRIGGER guard")
+
+
+@pytest.mark.parametrize("fault", [unknown_before(), unknown_after(), refuse()])
+def test_a_question_without_an_answer_is_asked_again(shop: Shop, fault: object) -> None:
+    order = shop.create(REMOTE)
+    shop.providers[REMOTE].script("query", fault)  # type: ignore[arg-type]
+    make_due()
+    assert sweep() == 1
+    assert shop.order(order.id).status == "PENDING"
+    assert seconds_until_asked(shop, order.id) == provider_asking.AFTER_FAILURE_SECONDS
+
+
+def test_one_order_that_breaks_does_not_keep_the_others_waiting(shop: Shop) -> None:
+    orders = [shop.create(REMOTE) for _ in range(3)]
+    for order in orders:
+        assert shop.books.pay(order.id)
+    # An answer that no provider gives: the code that reads it fails.
+    shop.providers[REMOTE].script("query", answer_with(None))
+    make_due()
+    assert sweep() == 3
+    assert sorted(shop.order(order.id).status for order in orders) == [
+        "PENDING",
+        "SUCCEEDED",
+        "SUCCEEDED",
+    ]
+    make_due()
+    sweep()
+    assert {shop.order(order.id).status for order in orders} == {"SUCCEEDED"}
+
+
+def test_c11_two_sweepers_share_orders_and_never_one_order(shop: Shop) -> None:
+    orders = [shop.create(REMOTE) for _ in range(12)]
+    calls = shop.books.calls("query")
+    make_due()
+    swept = at_once(4, lambda _: sum(provider_asking.ask_due_orders(1) for _ in range(12)))
+    assert sum(n for n in swept if isinstance(n, int)) == len(orders)
+    assert shop.books.calls("query") - calls == len(orders)
+    assert {row["ask_token"] for row in fetch_all("SELECT ask_token FROM payment_orders")} == {1}
+
+
+def test_c11_two_sweepers_share_refunds_and_never_one_refund(shop: Shop) -> None:
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", *[unknown_after()] * 6)
+    for _ in range(6):
+        refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    make_due()
+    at_once(4, lambda _: sum(provider_asking.ask_due_refunds(1) for _ in range(6)))
+    assert shop.books.calls("query_refund") == 6
+    assert shop.order(order.id).refunded_fen == 3000
+
+
+def test_c11_looking_at_an_order_does_not_give_it_a_second_owner(shop: Shop) -> None:
+    order = shop.create(REMOTE)
+    gate = Gate()
+    shop.providers[REMOTE].script("query", gate)
+    make_due()
+    _, asked = in_background(sweep)
+    assert gate.reached.wait(10)
+    # A payer looks at the page, a provider hints: both want the order asked about soon.
+    checkout.look(order.id, now=datetime.now(UTC))
+    payment_orders.ask_soon(shop.merchant_id, order.id, seconds=0)
+    assert payment_orders.claim_due(10, lease_seconds=60) == []
+    gate.opened.set()
+    assert asked() == 1
+
+
+def test_c11_a_hint_about_refunds_does_not_give_them_a_second_owner(shop: Shop) -> None:
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", unknown_after())
+    refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    gate = Gate()
+    shop.providers[LOCAL].script("query_refund", gate)
+    make_due()
+    _, asked = in_background(lambda: provider_asking.ask_due_refunds(10))
+    assert gate.reached.wait(10)
+    refunds.ask_open_refunds_now(shop.merchant_id, order.id)
+    assert refunds.claim_due(10, lease_seconds=60) == []
+    gate.opened.set()
+    assert asked() == 1
+
+
+def test_an_owner_that_died_is_succeeded_after_its_lease(shop: Shop) -> None:
+    shop.create(REMOTE)
+    make_due()
+    assert len(payment_orders.claim_due(10, lease_seconds=0.2)) == 1
+    assert payment_orders.claim_due(10, lease_seconds=0.2) == []
+    execute("SELECT pg_sleep(0.25)")
+    (claimed,) = payment_orders.claim_due(10, lease_seconds=60)
+    assert claimed.ask_token == 2
+
+
+@BOTH
+def test_expiry_asks_closes_asks_again_and_cancels(shop: Shop, channel: str) -> None:
+    order = shop.create(channel)
+    calls = shop.books.calls("query")
+    let_expire(order.id)
+    assert sweep() == 1
+    assert shop.order(order.id).status == "CANCELLED"
+    assert (shop.books.calls("query") - calls, shop.books.calls("close")) == (2, 1)
+    assert events_of(order.id)[-1] == ("expiry", "PENDING", "CANCELLED")
+    assert count("deliveries") == 1
+    assert (
+        seconds_until_asked(shop, order.id) == payment_results.ASK_ONCE_MORE_AFTER_CLOSING.seconds
+    )
+    make_due()
+    assert sweep() == 1
+    assert (shop.order(order.id).ask_at, sweep()) == (None, 0)
+
+
+def test_nothing_expires_before_its_time(shop: Shop) -> None:
+    order = shop.create(REMOTE)
+    execute("UPDATE payment_orders SET expire_at = now() - interval '5 seconds', ask_at = now()")
+    assert sweep() == 1
+    assert (shop.order(order.id).status, shop.books.calls("close")) == ("PENDING", 0)
+    execute("UPDATE payment_orders SET expire_at = now() - interval '11 seconds', ask_at = now()")
+    assert sweep() == 1
+    assert shop.order(order.id).status == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    "fault", [unknown_before(), unknown_after(), refuse(), answer_with(PaymentState.PAID)]
+)
+def test_an_expired_order_whose_close_is_not_confirmed_stays_open(
+    shop: Shop, fault: object
+) -> None:
+    order = shop.create(REMOTE)
+    let_expire(order.id)
+    shop.providers[REMOTE].script("close", fault)  # type: ignore[arg-type]
+    assert sweep() == 1
+    assert shop.order(order.id).status == "PENDING"
+    assert seconds_until_asked(shop, order.id) == provider_asking.AFTER_FAILURE_SECONDS
+    make_due()
+    sweep()
+    assert shop.order(order.id).status == "CANCELLED"
+
+
+@pytest.mark.parametrize("when", [first_do, then_do])
+@BOTH
+def test_c09_a_payment_during_the_expiry_is_found(shop: Shop, channel: str, when) -> None:  # type: ignore[no-untyped-def]
+    order = shop.create(channel)
+    let_expire(order.id)
+    shop.providers[channel].script(
+        "close", when(lambda: shop.books.pay(order.id, order.amount_fen))
+    )
+    sweep()
+    is_paid = order.id in shop.books.money()
+    assert (shop.order(order.id).status == "SUCCEEDED") == is_paid
+    assert not shop.order(order.id).late
+
+
+def test_c09_the_sweep_changes_nothing_once_paid(shop: Shop) -> None:
+    order = shop.create(REMOTE)
+    let_expire(order.id)
+
+    def pay_and_tell() -> None:
+        assert shop.books.pay(order.id)
+        assert shop.notify(order).status == 200
+
+    shop.providers[REMOTE].script("query", then_do(pay_and_tell))
+    sweep()
+    assert shop.order(order.id).status == "SUCCEEDED"
+    assert [after for _, _, after in events_of(order.id)] == ["PENDING", "SUCCEEDED"]
+
+
+def test_p19_money_that_comes_after_the_expiry_is_found_by_asking_once_more(shop: Shop) -> None:
+    order = shop.create(LOCAL)
+    let_expire(order.id)
+    sweep()
+    assert shop.order(order.id).status == "CANCELLED"
+    assert shop.books.pay(order.id, order.amount_fen)
+    make_due()
+    sweep()
+    found = shop.order(order.id)
+    assert (found.status, found.late, found.ask_at) == ("SUCCEEDED", True, None)
+    assert count("deliveries") == 2
+    assert count("anomalies WHERE kind = 'LATE_PAYMENT'") == 1
+
+
+def test_a_failed_order_is_asked_about_once_more(shop: Shop) -> None:
+    shop.providers[REMOTE].script("create", refuse())
+    refusal_of(lambda: shop.create(REMOTE, "a-1"))
+    make_due()
+    assert sweep() == 1
+    assert shop.query("a-1", sync=False).ask_at is None
+
+
+def test_a_closed_order_that_was_never_opened_is_watched_until_its_link_is_dead(shop: Shop) -> None:
+    order = shop.create(LOCAL)
+    shop.ask_close(order.id)
+    for _ in range(3):
+        make_due()
+        assert sweep() == 1
+        assert shop.order(order.id).ask_at is not None
+    assert shop.books.calls("close") == 1
+    # The payer opens the link after all: a payment begins there, and is closed there.
+    shop.books.open_payment(order.id, order.amount_fen)
+    make_due()
+    sweep()
+    assert shop.books.payment(order.id).state is PaymentState.CLOSED
+    make_due()
+    sweep()
+    assert shop.order(order.id).ask_at is None
+    assert shop.order(order.id).status == "CANCELLED"
+
+
+def test_watching_ends_with_the_link(shop: Shop) -> None:
+    order = shop.create(LOCAL)
+    shop.ask_close(order.id)
+    let_expire(order.id)
+    assert sweep() == 1
+    assert (shop.order(order.id).ask_at, shop.order(order.id).status) == (None, "CANCELLED")
+
+
+@pytest.mark.parametrize("fault", [unknown_before(), answer_with(PaymentState.PAID)])
+def test_a_payment_that_began_on_a_closed_order_is_watched_until_it_has_ended(
+    shop: Shop, fault: object
+) -> None:
+    """The payer began before the link died; the close that should end it is not confirmed."""
+    order = shop.create(LOCAL)
+    shop.ask_close(order.id)
+    shop.books.open_payment(order.id, order.amount_fen)
+    let_expire(order.id)
+    shop.providers[LOCAL].script("close", fault)  # type: ignore[arg-type]
+    assert sweep() == 1
+    assert seconds_until_asked(shop, order.id) == provider_asking.AFTER_FAILURE_SECONDS
+    assert shop.books.pay(order.id)
+    make_due()
+    sweep()
+    assert (shop.order(order.id).status, shop.order(order.id).late) == ("SUCCEEDED", True)
+
+
+def test_a_hint_of_refunds_has_them_asked_about(shop: Shop) -> None:
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", unknown_after())
+    refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    report = PaymentReport(
+        order.id, PaymentState.PAID, "PAID", order.gateway_order_id, 3000, "CNY", has_refunds=True
+    )
+    event = payment_orders.Event("provider", "notification", None)
+    payment_results.apply_payment_report(
+        shop.snapshot, order.id, report, event, now=datetime.now(UTC)
+    )
+    assert provider_asking.ask_due_refunds(10) == 1
+    assert shop.order(order.id).refunded_fen == 500

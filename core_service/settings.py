@@ -239,8 +239,6 @@ def _development_defaults(settings: Settings, environ: Mapping[str, str]) -> lis
             "NOVAPAY_OUTBOUND_ALLOW must not be set: in production callbacks reach public addresses"
             " only"
         )
-    if environ.get("NOVAPAY_FAILPOINTS"):
-        problems.append("NOVAPAY_FAILPOINTS must not be set: it makes processes die on purpose")
     return problems
 
 

@@ -211,7 +211,7 @@ def _provider_agrees(books: ProviderBooks) -> Iterable[str]:
 
 
 def _answers_stand(told: Told) -> Iterable[str]:
-    """V08, V15, V16, V17."""
+    """V08, V15, V16, V17: what was answered is true."""
     orders = {
         row["id"]: row["status"] for row in fetch_all("SELECT id, status FROM payment_orders")
     }
@@ -226,6 +226,11 @@ def _answers_stand(told: Told) -> Iterable[str]:
         for number, status in answers:
             if current.get(number) not in _successors(status, legal):
                 yield f"V17 {kind} {number} was told as {status} and is {current.get(number)}"
+    yield from _once_each(told)
+
+
+def _once_each(told: Told) -> Iterable[str]:
+    """V15, V16."""
     answers_of = defaultdict(set)
     for key, response in told.keyed:
         answers_of[key].add(response)

@@ -34,10 +34,10 @@ from core_service.providers.base import (
 )
 
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS payments "
-    "(order_id TEXT PRIMARY KEY, amount_fen INTEGER, state TEXT, gateway TEXT, paid_at TEXT)",
-    "CREATE TABLE IF NOT EXISTS refunds "
-    "(refund_id TEXT PRIMARY KEY, order_id TEXT, amount_fen INTEGER, state TEXT)",
+    """CREATE TABLE IF NOT EXISTS payments
+    (order_id TEXT PRIMARY KEY, amount_fen INTEGER, state TEXT, gateway TEXT, paid_at TEXT)""",
+    """CREATE TABLE IF NOT EXISTS refunds
+    (refund_id TEXT PRIMARY KEY, order_id TEXT, amount_fen INTEGER, state TEXT)""",
     "CREATE TABLE IF NOT EXISTS calls (n INTEGER PRIMARY KEY, operation TEXT, number TEXT)",
 )
 

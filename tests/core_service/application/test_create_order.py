@@ -1,5 +1,7 @@
 """Creating orders: both kinds of channel, repeats, conflicts, and every answer of a provider."""
 
+from typing import Any
+
 import pytest
 
 from core_service.storage.database import fetch_all
@@ -64,7 +66,7 @@ def test_another_amount_or_channel_is_a_conflict(shop: Shop, channel: str) -> No
     ],
 )
 def test_v18_a_refused_request_leaves_no_order(
-    shop: Shop, fields: dict[str, str], reason: str
+    shop: Shop, fields: dict[str, Any], reason: str
 ) -> None:
     assert refusal_of(lambda: shop.ask_create(**fields, key="k")) == reason
     assert count("payment_orders") == 0

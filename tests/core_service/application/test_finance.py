@@ -20,10 +20,14 @@ PLANTED: dict[str, tuple[str, ...]] = {
     "journals_have_the_amounts": (
         "UPDATE journal_lines SET amount_fen = amount_fen * 2 WHERE journal_id = (SELECT min(id) FROM journals)",
     ),
-    "reservations_equal_refunds": ("UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen + 1 WHERE refunded_fen > 0",),
+    "reservations_equal_refunds": (
+        "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen + 1 WHERE refunded_fen > 0",
+    ),
     "refunded_equals_refunds": ("UPDATE payment_orders SET refunded_fen = refunded_fen - 1 WHERE refunded_fen > 0",),
     "paid_orders_have_their_payment": ("DELETE FROM received_payments",),
-    "history_ends_where_the_order_is": ("DELETE FROM payment_events WHERE after_status = 'SUCCEEDED' AND refund_id IS NULL",),
+    "history_ends_where_the_order_is": (
+        "DELETE FROM payment_events WHERE after_status = 'SUCCEEDED' AND refund_id IS NULL",
+    ),
     "deliveries_end_as_their_attempts_say": ("UPDATE deliveries SET status = 'DELIVERED'",),
 }  # fmt: skip
 

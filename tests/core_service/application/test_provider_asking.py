@@ -1,6 +1,8 @@
 """Workers that ask providers: appointments, one owner, expiry, late money, orders closed before they were opened."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage import payment_orders, refunds
 from core_service.storage.database import execute, fetch_all
 from tests.core_service.fake_provider import (
+    Behaviour,
     Gate,
     answer_with,
     first_do,
@@ -213,7 +216,9 @@ def test_an_expired_order_whose_close_is_not_confirmed_stays_open(
 
 @pytest.mark.parametrize("when", [first_do, then_do])
 @BOTH
-def test_c09_a_payment_during_the_expiry_is_found(shop: Shop, channel: str, when) -> None:  # type: ignore[no-untyped-def]
+def test_c09_a_payment_during_the_expiry_is_found(
+    shop: Shop, channel: str, when: Callable[[Callable[[], Any]], Behaviour]
+) -> None:
     order = shop.create(channel)
     let_expire(order.id)
     shop.providers[channel].script(

@@ -138,7 +138,8 @@ def test_p19_late_money_is_booked_flagged_and_announced_anew(shop: Shop) -> None
     shop.ask_close(order.id)
     execute("UPDATE deliveries SET status = 'DELIVERED'")
     execute(
-        "INSERT INTO delivery_attempts SELECT merchant_id, id, 1, 1, NULL, NULL, now(), now(), 'delivered' FROM deliveries"
+        "INSERT INTO delivery_attempts "
+        "SELECT merchant_id, id, 1, 1, NULL, NULL, now(), now(), 'delivered' FROM deliveries"
     )
     assert shop.notify(order, payment_notice(paid_report(order))).status == 200
     found = shop.order(order.id)

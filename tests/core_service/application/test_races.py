@@ -1,6 +1,8 @@
 """The races of the fault catalogue, with threads on connections of their own."""
 
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +31,10 @@ BOTH = pytest.mark.parametrize("channel", [LOCAL, REMOTE])
 
 def reasons(outcomes: list[Any]) -> list[str]:
     return sorted(map(reason_of, outcomes))
+
+
+def _nth(work: Sequence[Callable[[], Any]], number: int) -> Any:
+    return work[number % len(work)]()
 
 
 def answered(outcomes: list[Any]) -> list[Answered]:
@@ -132,12 +138,9 @@ def test_c07_one_external_refund_id_on_two_orders(shop: Shop) -> None:
     """Two orders are two locks: only the unique key decides, and it is no internal error."""
     for round_ in range(5):
         orders = [shop.paid(), shop.paid()]
-        outcomes = at_once(
-            8,
-            lambda n, round_=round_, orders=orders: shop.ask_refund(
-                orders[n % 2].id, "10.00", f"r-{round_}"
-            ),
-        )
+        external = f"r-{round_}"
+        asks = [partial(shop.ask_refund, order.id, "10.00", external) for order in orders]
+        outcomes = at_once(8, partial(_nth, asks))
         assert set(reasons(outcomes)) == {"OK", "REFUND_REFERENCE_CONFLICT"}
         assert count("refunds") == round_ + 1
         assert sum(shop.order(order.id).refund_reserved_fen for order in orders) == 1000
@@ -187,12 +190,12 @@ def test_c10_notification_query_and_sweep_report_one_payment(shop: Shop, channel
     order = shop.create(channel)
     assert shop.books.pay(order.id, order.amount_fen)
     make_due()
-    work = [
+    work: list[Callable[[], Any]] = [
         lambda: shop.notify(order),
         lambda: shop.query(order.id),
         lambda: provider_asking.ask_due_orders(5),
     ]
-    assert reasons(at_once(9, lambda n: work[n % 3]())) == ["OK"] * 9
+    assert reasons(at_once(9, partial(_nth, work))) == ["OK"] * 9
     assert (count("journals"), count("deliveries"), count("received_payments")) == (1, 1, 1)
     assert count("payment_events WHERE after_status = 'SUCCEEDED'") == 1
 
@@ -205,13 +208,9 @@ def test_c13_captures_and_refunds_of_one_merchant_at_once(shop: Shop) -> None:
         assert shop.books.pay(order.id)
 
     def work(number: int) -> list[str]:
-        done = []
-        for order in unpaid[number::10]:
-            done += [f"notify {shop.notify(order).status}"] * 1
+        done = [f"notify {shop.notify(order).status}" for order in unpaid[number::10]]
         for order in paid[number::10]:
-            done += [
-                refusal_of(lambda order=order: shop.ask_refund(order.id, "1.00")) for _ in range(2)
-            ]
+            done += [refusal_of(partial(shop.ask_refund, order.id, "1.00")) for _ in range(2)]
         return done
 
     outcomes = at_once(10, work)
@@ -249,12 +248,12 @@ def test_c07_a_worker_and_a_repeat_send_a_lost_refund_with_one_number(shop: Shop
     shop.providers[LOCAL].script("refund", unknown_after())
     assert refusal_of(lambda: shop.ask_refund(order.id, "10.00", "r-1")) == "PROVIDER_TIMEOUT"
     make_due()
-    work = [
+    work: list[Callable[[], Any]] = [
         lambda: provider_asking.ask_due_refunds(1),
         lambda: shop.ask_refund(order.id, "10.00", "r-1"),
         lambda: shop.query_refund("r-1"),
     ]
-    outcomes = at_once(6, lambda n: work[n % 3]())
+    outcomes = at_once(6, partial(_nth, work))
     assert not any(isinstance(outcome, CoreError) for outcome in outcomes)
     assert len(shop.books.refunded()) == 1
     assert shop.order(order.id).refunded_fen == 1000

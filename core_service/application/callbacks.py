@@ -9,8 +9,8 @@ from core_service.calls import Call
 from core_service.domain import callback
 from core_service.domain.ids import new_id
 from core_service.errors import CoreError
+from core_service.storage import audit, payment_orders
 from core_service.storage import callbacks as deliveries
-from core_service.storage import payment_orders
 from core_service.storage.callbacks import ClaimedDelivery
 from core_service.storage.payment_orders import PaymentOrderRow
 from core_service.storage.refunds import RefundRow
@@ -76,7 +76,7 @@ def retry_now(call: Call, order_id: str) -> RetryOutcome:
         call.seconds_left() - RETRY_ANSWER_MARGIN_SECONDS,
     )
     attempt = callback_attempts.claim_one(
-        lambda lease_seconds: _claim_update_of(order, merchant, lease_seconds), timeout
+        lambda lease_seconds: _claim_update_of(call, order, merchant, lease_seconds), timeout
     )
     if attempt is None:
         return RetryOutcome(delivered=False, skipped=True, reason="ATTEMPT_IN_FLIGHT")
@@ -112,10 +112,16 @@ def _address(order_callback_url: str | None, merchant: MerchantSnapshot, event: 
 
 
 def _claim_update_of(
-    order: PaymentOrderRow, merchant: MerchantSnapshot, lease_seconds: float
+    call: Call, order: PaymentOrderRow, merchant: MerchantSnapshot, lease_seconds: float
 ) -> ClaimedDelivery | None:
     """Claims the delivery of the order's status; makes it if callbacks were off back then."""
     enqueue_order_update(order, merchant, now=datetime.now(UTC))
     delivery_id = deliveries.find_id(order.merchant_id, order.id, order.status)
     assert delivery_id is not None
-    return deliveries.claim_one(order.merchant_id, delivery_id, lease_seconds=lease_seconds)
+    claimed = deliveries.claim_one(order.merchant_id, delivery_id, lease_seconds=lease_seconds)
+    if claimed is not None:
+        sent = {"delivery": delivery_id, "status": order.status}
+        audit.record(
+            call, action="payment_order.retry_callback", target=order.id, before=None, after=sent
+        )
+    return claimed

@@ -3,7 +3,8 @@
 Only a failing database rolls back; then nothing was done, and the caller sends the request again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from core_service.application import access, idempotency
@@ -25,6 +26,7 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
     """
 
     def both() -> T | CoreError:
+        call.ensure_alive()
         access.spend_nonce(call)
         try:
             return work()
@@ -51,6 +53,21 @@ def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:
         if isinstance(claim, Claim) and refusal.family not in _ROLLED_BACK:
             idempotency.refuse(claim, refusal)
         raise
+
+
+@contextmanager
+def once_intended() -> Iterator[None]:
+    """For what follows a committed intent: trouble of ours leaves the outcome open.
+
+    A 503 would say that nothing was done. So a failing database or a caller out of time is answered
+    like a provider that did not answer: send the same request again.
+    """
+    try:
+        yield
+    except CoreError as failure:
+        if failure.family is not Family.UNAVAILABLE:
+            raise
+        raise CoreError("PROVIDER_TIMEOUT") from failure
 
 
 def to_the_end(call: Call, claim: Claim | None, work: Callable[[], T]) -> T | Replay:

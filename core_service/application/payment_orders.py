@@ -48,6 +48,8 @@ CREATE, CLOSE = "payment_order.create", "payment_order.close"
 OTHER_REQUEST_SECONDS = 4.0
 """How long a second request for the same new order waits for the first one's call to the provider."""
 LONGEST_PROVIDER_RETURN_URL = 256
+OUTCOME_UNKNOWN = "UNKNOWN"
+"""Provider status of an order whose creation was not answered; the next request need not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -188,25 +190,27 @@ class _Creation:
                 return claim
             return effects.under_claim(claim, lambda: self._made_or_found(plan, None))
 
+        provider_calls.seconds_for_provider(self.call)
         answer = self._run(intend)
         failpoint("c2")
         if isinstance(answer, Replay) or not self._is_unfinished(answer.view.order):
             return answer
         intended = answer
-        answer = effects.to_the_end(self.call, self.claim, lambda: self._finish(intended))
+        with effects.once_intended():
+            answer = effects.to_the_end(self.call, self.claim, lambda: self._finish(intended))
         failpoint("c5")
         return answer
 
     def _finish(self, intended: OrderResult) -> OrderResult:
-        order = intended.view.order
+        order, checkout = intended.view.order, None
         if not intended.created:
             if self.claim is None or not self.claim.is_take_over:
                 order = self._await_other_request(order)
             if self._is_unfinished(order):
                 order = self._learn_truth(order)
         if self._is_unfinished(order):
-            self._make_payable(order)
-        return transact(lambda: self._stored(order, created=intended.created))
+            checkout = self._call_provider(order)
+        return transact(lambda: self._stored(order, checkout, created=intended.created))
 
     def _is_unfinished(self, order: PaymentOrderRow) -> bool:
         """Whether the provider still has to make the order payable; past its time nobody could pay it any more."""
@@ -311,7 +315,12 @@ class _Creation:
         """Another request may be calling the provider for this very order: let it finish."""
         patience = OTHER_REQUEST_SECONDS - (self.now - order.created_at).total_seconds()
         end = time.monotonic() + patience
-        while _needs_checkout(order) and time.monotonic() < end and self.call.seconds_left() > 2:
+        while (
+            _needs_checkout(order)
+            and order.provider_status is None  # nothing is known to have gone wrong
+            and time.monotonic() < end
+            and self.call.seconds_left() > 2
+        ):
             time.sleep(0.1)
             order = self._current(order).order
         return order
@@ -324,7 +333,8 @@ class _Creation:
             self.merchant, order.id, report, event, now=self.now
         ).order
 
-    def _make_payable(self, order: PaymentOrderRow) -> None:
+    def _call_provider(self, order: PaymentOrderRow) -> Checkout:
+        """Raises PROVIDER_…; a definite no has made the order FAILED by then."""
         request = PaymentRequest(
             order_id=order.id,
             amount_fen=order.amount_fen,
@@ -344,17 +354,10 @@ class _Creation:
             self._fail(order, refusal)
             raise provider_calls.refused(refusal) from refusal
         except ProviderUnknown as unknown:
+            payment_orders.note_provider_status(order, OUTCOME_UNKNOWN, now=self.now)
             raise CoreError(unknown.reason) from unknown
         failpoint("c4")
-        transact(
-            lambda: payment_orders.set_checkout(
-                order,
-                payment_mode=checkout.payment_mode,
-                checkout_url=checkout.checkout_url,
-                provider_payload=payload_text(checkout),
-                now=self.now,
-            )
-        )
+        return checkout
 
     def _fail(self, order: PaymentOrderRow, refusal: ProviderRefused) -> None:
         """A definite no: the order has failed, once. A notification may still have been faster."""
@@ -382,7 +385,17 @@ class _Creation:
 
         transact(work)
 
-    def _stored(self, order: PaymentOrderRow, *, created: bool) -> OrderResult:
+    def _stored(
+        self, order: PaymentOrderRow, checkout: Checkout | None, *, created: bool
+    ) -> OrderResult:
+        if checkout is not None:
+            payment_orders.set_checkout(
+                order,
+                payment_mode=checkout.payment_mode,
+                checkout_url=checkout.checkout_url,
+                provider_payload=payload_text(checkout),
+                now=self.now,
+            )
         result = OrderResult(self._current(order), created=created)
         idempotency.finish(self.claim, self.encode(result), order.id)
         return result
@@ -406,7 +419,12 @@ def query(
     if not sync or view.order.status == OrderStatus.SUCCEEDED:
         return view
     failpoint("q1")
-    report = provider_calls.query(call, merchant, view.order, now=now)
+    try:
+        report = provider_calls.query(call, merchant, view.order, now=now)
+    except CoreError:
+        if view.order.status in OPEN_STATUSES:
+            raise
+        return view  # it has ended; the question was only whether money came late
     failpoint("q2")
     event = Event(call.actor, "query", call.request_id)
     payment_results.apply_payment_report(merchant, view.order.id, report, event, now=now)
@@ -458,7 +476,8 @@ def close(
             idempotency.finish(claim, encode(result), order.id)
             return result
 
-        return transact(record)
+        with effects.once_intended():
+            return transact(record)
 
     return effects.to_the_end(call, claim, work)
 
@@ -500,7 +519,8 @@ def _close_upstream(
         report = PaymentReport(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
-    applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
+    with effects.once_intended():
+        applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order

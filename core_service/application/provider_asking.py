@@ -34,6 +34,8 @@ from core_service.storage.refunds import RefundRow
 LEASE_SECONDS = 60.0
 """Longer than the provider calls of one order: two questions and a close."""
 AFTER_FAILURE_SECONDS = 30
+_ENDED_UNPAID = (OrderStatus.CANCELLED, OrderStatus.FAILED)
+"""Ended here, but perhaps not at the provider: a creation can be refused after one whose answer was lost."""
 _log = structlog.get_logger("core_service.asking")
 
 
@@ -82,7 +84,7 @@ def _ask_order(order: PaymentOrderRow) -> None:
     if applied.order.status in OPEN_STATUSES and _is_over(order, now):
         _expire(merchant, applied.order, report, now)
         return
-    if applied.order.status == OrderStatus.CANCELLED and report.state is PaymentState.UNPAID:
+    if applied.order.status in _ENDED_UNPAID and report.state is PaymentState.UNPAID:
         _watch_closed(merchant, order, report, now)
         return
     payment_orders.set_next_ask(order, _next_ask(applied.order, now))

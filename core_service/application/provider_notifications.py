@@ -7,6 +7,7 @@ of another account get one and the same answer, which says nothing.
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 from core_service.application import merchant_cache, payment_results
 from core_service.application import refunds as refund_cases
@@ -21,10 +22,8 @@ from core_service.providers.base import (
     NotificationRejected,
     NotificationRequest,
     PaymentReport,
-    PaymentState,
     Provider,
     RefundReport,
-    RefundState,
 )
 from core_service.storage import payment_orders, provider_notifications, refunds
 from core_service.storage.database import transact
@@ -132,67 +131,82 @@ class _Receipt:
     def take_payment(self, notification: Notification, report: PaymentReport) -> None:
         """Applies a payment and keeps the notice, in one transaction. Raises INVALID_NOTIFICATION."""
         order = self._own_order(report.order_id)
+        if (report.paid_amount_fen, report.currency) != (order.amount_fen, order.currency):
+            shown = f"{report.paid_amount_fen} {report.currency}"
+            self._refuse_amount(order, f"{order.id}:{shown}", shown, None)
 
-        def work() -> bool:
+        def work() -> None:
             if notification.needs_query:
                 payment_orders.ask_now(order.merchant_id, order.id)
                 if report.has_refunds:
                     refunds.ask_open_refunds_now(order.merchant_id, order.id)
-                self.keep("nothing_new", order_id=order.id, event_id=notification.event_id)
-                return True
-            if report.state is not PaymentState.PAID and not _fits(report, order):
-                self.keep("amount_mismatch", order_id=order.id, event_id=notification.event_id)
-                return False
+                self.keep(
+                    _undecided(notification), order_id=order.id, event_id=notification.event_id
+                )
+                return
             applied = payment_results.apply_in_transaction(
                 self.merchant, order.id, report, self._event(), now=self.now
             )
             failpoint("n2")
-            outcome = (
-                "amount_mismatch"
-                if applied.is_mismatch
-                else "applied"
-                if applied.is_news
-                else "nothing_new"
-            )
+            outcome = "applied" if applied.is_news else "nothing_new"
             self.keep(outcome, order_id=order.id, event_id=notification.event_id)
-            return not applied.is_mismatch
 
-        if not transact(work):
+        transact(work)
+        if notification.contradicts_itself:
             raise CoreError(_INVALID)
 
     def take_refund(self, notification: Notification, report: RefundReport) -> None:
-        """The same for the result of a refund. A success that contradicts itself only hastens the question."""
+        """The same for the result of a refund."""
         refund = refunds.find_for_merchant(self.merchant.facts.id, report.refund_id)
         if refund is None or refund.id != report.refund_id:
             self.keep_rejected("refund_unknown")
             raise CoreError(_NOT_FOUND)
         order = self._own_order(refund.order_id)
-        amounts = (report.amount_fen, report.order_amount_fen)
-        if report.order_id != order.id or amounts != (refund.amount_fen, order.amount_fen):
-            self.keep_rejected("amount_mismatch", order_id=order.id)
+        if report.order_id != order.id:
+            self.keep_rejected("order_mismatch", order_id=order.id)
             raise CoreError(_INVALID)
+        amounts = (report.amount_fen, report.order_amount_fen)
+        if amounts != (refund.amount_fen, order.amount_fen):
+            shown = f"{amounts[0]} of {amounts[1]}"
+            self._refuse_amount(order, f"{refund.id}:{shown}", shown, refund.id)
 
         def work() -> None:
-            if notification.needs_query or report.state is RefundState.NOT_FOUND:
+            if notification.needs_query:
                 refunds.ask_open_refunds_now(order.merchant_id, order.id)
-                self.keep(
-                    "nothing_new",
-                    order_id=order.id,
-                    refund_id=refund.id,
-                    event_id=notification.event_id,
+                outcome = _undecided(notification)
+            else:
+                applied = refund_cases.apply_in_transaction(
+                    self.merchant, refund, report, self._event(), now=self.now
                 )
-                return
-            before = refund.status
-            applied = refund_cases.apply_in_transaction(
-                self.merchant, refund, report, self._event(), now=self.now
-            )
-            failpoint("n2")
-            outcome = "applied" if applied.refund.status != before else "nothing_new"
+                failpoint("n2")
+                is_news = applied.refund.status != refund.status
+                outcome = "applied" if is_news else "nothing_new"
             self.keep(
                 outcome, order_id=order.id, refund_id=refund.id, event_id=notification.event_id
             )
 
         transact(work)
+        if notification.contradicts_itself:
+            raise CoreError(_INVALID)
+
+    def _refuse_amount(
+        self, order: PaymentOrderRow, fingerprint: str, shown: str, refund_id: str | None
+    ) -> NoReturn:
+        """Genuine, but about another amount: nothing changes, and a person must look."""
+
+        def work() -> None:
+            payment_orders.add_anomaly(
+                order,
+                "AMOUNT_MISMATCH",
+                fingerprint,
+                detail=shown,
+                refund_id=refund_id,
+                now=self.now,
+            )
+            self.keep("amount_mismatch", order_id=order.id, refund_id=refund_id)
+
+        transact(work)
+        raise CoreError(_INVALID)
 
     def _own_order(self, order_id: str) -> PaymentOrderRow:
         view = payment_orders.find_view(self.merchant.facts.id, order_id)
@@ -205,6 +219,5 @@ class _Receipt:
         return Event("provider", "notification", self.call.request_id)
 
 
-def _fits(report: PaymentReport, order: PaymentOrderRow) -> bool:
-    """Whether a message is about this order's money; what is missing counts as wrong."""
-    return (report.paid_amount_fen, report.currency) == (order.amount_fen, order.currency)
+def _undecided(notification: Notification) -> str:
+    return "status_mismatch" if notification.contradicts_itself else "nothing_new"

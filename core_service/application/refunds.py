@@ -90,6 +90,7 @@ def create(
             claim, lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now)
         )
 
+    provider_calls.seconds_for_provider(call)
     answer = effects.run_with_nonce(
         call,
         reserve,
@@ -102,12 +103,20 @@ def create(
     reserved = answer
 
     def work() -> RefundResult:
-        result = reserved
-        if result.created:
-            result = _send(call, merchant, result.refund, result.order, now)
-        return transact(lambda: _stored(claim, result, encode))
+        if not reserved.created:
+            return transact(lambda: _stored(claim, reserved, encode))
+        event = Event(call.actor, "refund", call.request_id)
+        report = _send(call, merchant, reserved.refund, reserved.order, event, now)
 
-    answer = effects.to_the_end(call, claim, work)
+        def record() -> RefundResult:
+            applied = apply_in_transaction(merchant, reserved.refund, report, event, now=now)
+            result = RefundResult(applied.refund, applied.order, created=True)
+            return _stored(claim, result, encode)
+
+        return transact(record)
+
+    with effects.once_intended():
+        answer = effects.to_the_end(call, claim, work)
     failpoint("r4")
     return answer
 
@@ -245,15 +254,16 @@ def _ensure_same(
 
 
 def _send(
-    call: Call, merchant: MerchantSnapshot, refund: RefundRow, order: PaymentOrderRow, now: datetime
-) -> RefundResult:
-    """Calls the provider for a new refund and applies what it says.
-
-    Raises PROVIDER_…; the refund has its state by then.
-    """
+    call: Call,
+    merchant: MerchantSnapshot,
+    refund: RefundRow,
+    order: PaymentOrderRow,
+    event: Event,
+    now: datetime,
+) -> RefundReport:
+    """Calls the provider for a new refund. Raises PROVIDER_…; the refund has its state by then."""
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
-    event = Event(call.actor, "refund", call.request_id)
     seconds = provider_calls.seconds_for_provider(call)
     failpoint("r2")
     try:
@@ -267,8 +277,7 @@ def _send(
         apply_refund_report(merchant, refund, unknown_report(refund), event, now=now)
         raise CoreError(unknown.reason) from unknown
     failpoint("r3")
-    applied = apply_refund_report(merchant, refund, report, event, now=now)
-    return RefundResult(applied.refund, applied.order, created=True)
+    return report
 
 
 def send_again(

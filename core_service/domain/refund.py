@@ -63,10 +63,14 @@ class OrderMoney:
 
 
 def fee_share(order: OrderMoney, amount_fen: int) -> int:
-    """The fee that goes back with a refund; the refund that uses up the order takes what is left."""
+    """The fee that goes back with a refund; the refund that uses up the order takes what is left.
+
+    Never more than the refund itself: many small refunds whose shares were rounded down can leave
+    more than the last one is worth.
+    """
     left = order.fee_fen - order.refunds_fee_fen
     if order.reserved_fen + amount_fen == order.amount_fen:
-        return left
+        return min(left, amount_fen)
     return min(left, fee_fen(amount_fen, order.fee_rate))
 
 

@@ -150,6 +150,8 @@ class Notification:
     refund: RefundReport | None = None
     needs_query: bool = False
     """Genuine but contradictory or indecisive: change nothing, ask the provider soon."""
+    contradicts_itself: bool = False
+    """Its envelope says one thing and its content another: the provider is told no as well."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from google.rpc import error_details_pb2
 from core_service.errors import FieldViolation, invalid_request
 from novapay.options.v1 import options_pb2
 
+MAX_RAW_JSON_BYTES = 8 * 1024
+MAX_RAW_JSON_LEVELS = 8
+
 
 def check(request: Message, forwarded: bytes | None) -> None:
     """Raise INVALID_REQUEST that names every wrong field by its JSON path.
@@ -66,12 +69,35 @@ def _with_bad_json(message: Message) -> Iterable[tuple[str, str]]:
     """Fields with JSON text that could not stand in an answer: internal callers write it themselves."""
     for field, value in message.ListFields():
         if field.GetOptions().Extensions[options_pb2.field].raw_json:
-            try:
-                is_object = isinstance(json.loads(value), dict)
-            except (ValueError, RecursionError):
-                is_object = False
-            if not is_object:
-                yield field.json_name, "must be a JSON object"
+            problem = _json_problem(value)
+            if problem is not None:
+                yield field.json_name, problem
+
+
+def _json_problem(text: str) -> str | None:
+    """The edge checks the same before it passes an object on."""
+    if len(text.encode()) > MAX_RAW_JSON_BYTES:
+        return f"may have at most {MAX_RAW_JSON_BYTES} bytes"
+    try:
+        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        return "must be a JSON object"
+    if _levels(value) > MAX_RAW_JSON_LEVELS:
+        return f"may have at most {MAX_RAW_JSON_LEVELS} levels"
+    return None
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(word)
+
+
+def _levels(value: object) -> int:
+    inner = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
+    return 0 if inner is None else 1 + max(map(_levels, inner), default=0)
 
 
 def _json_name(field_name: str) -> str:

@@ -84,6 +84,23 @@ CHECKS: dict[str, str] = {
         "WHERE (e.merchant_id, e.order_id) = (o.merchant_id, o.id) AND e.refund_id IS NULL "
         "AND e.before_status IS DISTINCT FROM e.after_status)"
     ),
+    "refunds_end_where_their_history_ends": (
+        "SELECT count(*) AS n FROM refunds r WHERE 1 <> (SELECT count(*) FILTER (WHERE after_status = r.status) "
+        "- count(*) FILTER (WHERE before_status = r.status) FROM payment_events e "
+        "WHERE (e.merchant_id, e.order_id, e.refund_id) = (r.merchant_id, r.order_id, r.id) "
+        "AND e.before_status IS DISTINCT FROM e.after_status)"
+    ),
+    "second_payments_are_booked": (
+        "SELECT count(*) AS n FROM (SELECT merchant_id, order_id, count(*) AS seen FROM received_payments "
+        "WHERE duplicate GROUP BY merchant_id, order_id) p FULL JOIN (SELECT merchant_id, order_id, "
+        "count(*) AS booked FROM journals WHERE kind = 'DUPLICATE' GROUP BY merchant_id, order_id) j "
+        "USING (merchant_id, order_id) WHERE seen IS DISTINCT FROM booked"
+    ),
+    "deliveries_tell_what_happened": (
+        "SELECT count(*) AS n FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM payment_events e "
+        "WHERE (e.merchant_id, e.order_id) = (d.merchant_id, d.order_id) "
+        "AND coalesce(e.refund_id, e.order_id) = d.subject_id AND e.after_status = d.resulting_status)"
+    ),
     "deliveries_end_as_their_attempts_say": (
         "SELECT count(*) AS n FROM deliveries d "
         "WHERE (status = 'DELIVERED') <> EXISTS (SELECT 1 FROM delivery_attempts a "

@@ -337,6 +337,7 @@ class FakeProvider:
             payment=payment and PaymentReport(**_typed(payment, PaymentState)),
             refund=refund and RefundReport(**_typed(refund, RefundState)),
             needs_query=told.get("needs_query", False),
+            contradicts_itself=told.get("contradicts_itself", False),
         )
 
     def acknowledge(self) -> HttpAnswer:

@@ -56,22 +56,25 @@ def read_notification(
     event_type = str(envelope.get("event_type") or "")
     if event_type.startswith(_REFUND_EVENT):
         status = _text(inner, "refund_status")
+        contradicts = event_type != _REFUND_EVENT + status or status not in REFUND_STATES
         return Notification(
             event_id,
             refund=_read_refund(inner, status),
-            needs_query=event_type != _REFUND_EVENT + status or status not in REFUND_STATES,
+            needs_query=contradicts,
+            contradicts_itself=contradicts,
         )
     if not event_type.startswith("TRANSACTION."):
         raise NotificationRejected("not_a_notification")
     if inner.get("appid") != keys.app_id:
         raise NotificationRejected("appid_mismatch")
     status = _text(inner, "trade_state")
+    # Only successes are announced; the inner state decides, and one that differs decides nothing.
+    contradicts = event_type != _PAID_EVENT or status != "SUCCESS"
     return Notification(
         event_id,
         payment=read_payment(inner, _text(inner, "out_trade_no"), status),
-        # Only successes are announced; the inner state decides, and one that differs decides
-        # nothing.
-        needs_query=event_type != _PAID_EVENT or status != "SUCCESS",
+        needs_query=contradicts,
+        contradicts_itself=contradicts,
     )
 
 

@@ -1,7 +1,5 @@
 """The other side of a payment channel, played by a test: it answers what it is told and keeps what it was asked."""
 
-# ruff: noqa: ARG002 - the signatures are those of `Provider`
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime

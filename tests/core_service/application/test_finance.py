@@ -28,6 +28,14 @@ PLANTED: dict[str, tuple[str, ...]] = {
     "history_ends_where_the_order_is": (
         "DELETE FROM payment_events WHERE after_status = 'SUCCEEDED' AND refund_id IS NULL",
     ),
+    "refunds_end_where_their_history_ends": (
+        "DELETE FROM payment_events WHERE refund_id IS NOT NULL AND after_status = 'SUCCEEDED'",
+    ),
+    "second_payments_are_booked": (
+        "INSERT INTO received_payments SELECT merchant_id, order_id, 'second', amount_fen, paid_at, true, 'query', now() "
+        "FROM received_payments LIMIT 1",
+    ),
+    "deliveries_tell_what_happened": ("UPDATE deliveries SET resulting_status = 'FAILED' WHERE refund_id IS NULL",),
     "deliveries_end_as_their_attempts_say": ("UPDATE deliveries SET status = 'DELIVERED'",),
 }  # fmt: skip
 

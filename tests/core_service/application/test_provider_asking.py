@@ -258,10 +258,15 @@ def test_p19_money_that_comes_after_the_expiry_is_found_by_asking_once_more(shop
     assert count("anomalies WHERE kind = 'LATE_PAYMENT'") == 1
 
 
-def test_a_failed_order_is_asked_about_once_more(shop: Shop) -> None:
+def test_a_failed_order_is_watched_until_it_expires(shop: Shop) -> None:
+    """The refused creation may have followed one whose answer was lost."""
     shop.providers[REMOTE].script("create", refuse())
     refusal_of(lambda: shop.create(REMOTE, "a-1"))
     make_due()
+    assert sweep() == 1
+    order = shop.query("a-1", sync=False)
+    assert order.ask_at is not None
+    let_expire(order.id)
     assert sweep() == 1
     assert shop.query("a-1", sync=False).ask_at is None
 

@@ -1,6 +1,6 @@
 """Refunds: reservation, conflicts, and every answer of a provider."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 

@@ -32,8 +32,11 @@ PLANTED: dict[str, tuple[str, ...]] = {
         "DELETE FROM payment_events WHERE refund_id IS NOT NULL AND after_status = 'SUCCEEDED'",
     ),
     "second_payments_are_booked": (
-        "INSERT INTO received_payments SELECT merchant_id, order_id, 'second', amount_fen, paid_at, true, 'query', now() "
-        "FROM received_payments LIMIT 1",
+        """
+        INSERT INTO received_payments
+        SELECT merchant_id, order_id, 'second', amount_fen, paid_at, true, 'query', now()
+        FROM received_payments LIMIT 1
+        """,
     ),
     "deliveries_tell_what_happened": ("UPDATE deliveries SET resulting_status = 'FAILED' WHERE refund_id IS NULL",),
     "deliveries_end_as_their_attempts_say": ("UPDATE deliveries SET status = 'DELIVERED'",),

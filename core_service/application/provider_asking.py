@@ -31,8 +31,9 @@ from core_service.storage.database import transact
 from core_service.storage.payment_orders import Event, PaymentOrderRow
 from core_service.storage.refunds import RefundRow
 
-LEASE_SECONDS = 60.0
-"""Longer than the provider calls of one order: two questions and a close."""
+LEASE_SECONDS = 30.0
+"""Longer than the provider calls of one order (two questions and a close), and short enough that what a dead
+worker held is asked about again within a minute."""
 AFTER_FAILURE_SECONDS = 30
 _ENDED_UNPAID = (OrderStatus.CANCELLED, OrderStatus.FAILED)
 """Ended here, but perhaps not at the provider: a creation can be refused after one whose answer was lost."""

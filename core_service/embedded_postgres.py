@@ -409,7 +409,8 @@ def _reachable_home(state: Path, account: Account | None) -> Path:
     in the data directory: with the directory removed, the next start begins with an empty one.
     """
     home = _home_of(state)
-    if account is None:
+    # A cluster that exists stays where it is, whatever its folders' rights are at this instant.
+    if account is None or (home / "pgdata" / "PG_VERSION").exists():
         return home
     if home == state:
         state.chmod(0o711)  # may be passed through, not listed

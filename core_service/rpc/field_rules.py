@@ -11,7 +11,6 @@ from google.rpc import error_details_pb2
 from core_service.errors import FieldViolation, invalid_request
 from novapay.options.v1 import options_pb2
 
-MAX_RAW_JSON_BYTES = 8 * 1024
 MAX_RAW_JSON_LEVELS = 8
 
 
@@ -75,9 +74,7 @@ def _with_bad_json(message: Message) -> Iterable[tuple[str, str]]:
 
 
 def _json_problem(text: str) -> str | None:
-    """The edge checks the same before it passes an object on."""
-    if len(text.encode()) > MAX_RAW_JSON_BYTES:
-        return f"may have at most {MAX_RAW_JSON_BYTES} bytes"
+    """The edge checks the same before it passes an object on. How long a text may be is a rule of its field."""
     try:
         value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_number)
     except (ValueError, RecursionError):

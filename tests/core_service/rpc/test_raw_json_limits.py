@@ -4,6 +4,7 @@ import pytest
 
 from core_service.errors import CoreError
 from core_service.rpc import field_rules
+from novapay.merchants.v1 import merchant_service_pb2
 from novapay.payments.v1 import payment_service_pb2 as pb
 
 
@@ -34,3 +35,14 @@ def test_i07_what_does_not(text: str) -> None:
     with pytest.raises(CoreError) as refusal:
         field_rules.check(request(text), None)
     assert [violation.field for violation in refusal.value.violations] == ["metadata"]
+
+
+def test_an_account_configuration_may_be_longer_than_metadata() -> None:
+    """Certificate mode carries whole certificate chains."""
+    config = '{"alipayRootCert": "' + "x" * 20_000 + '"}'
+    field_rules.check(
+        merchant_service_pb2.CreateChannelAccountRequest(
+            merchant_code="M1", channel_code="alipay.page", config=config
+        ),
+        None,
+    )

@@ -129,6 +129,7 @@ def test_nothing_is_left_when_the_owner_is_killed(data_dir: Path) -> None:
     with owner_process(data_dir) as (owner, _):
         pid = postmaster_pid(data_dir)
         owner.kill()
+        owner.wait()  # until then it may still hold the lock, and would be taken for alive
         with EmbeddedPostgres(data_dir) as next_one:  # at once, while the old server still ends
             assert next_one.is_owner
             assert postmaster_pid(data_dir) != pid

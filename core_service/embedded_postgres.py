@@ -286,7 +286,7 @@ class EmbeddedPostgres:
                 env=_server_environment(),
                 # In a session of its own, or Ctrl-C would stop it before the programs that use it.
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509
+                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 (the death signal has no other way in)
                 **self._as_account(),
             )
 

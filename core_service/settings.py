@@ -269,7 +269,7 @@ def _grpc_address(text: str) -> str:
 def _local_url(bind: str) -> str:
     """Address under which a browser on this machine reaches the edge."""
     host, _, port = bind.rpartition(":")
-    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port or 8000}"  # noqa: S104
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]', '') else host}:{port or 8000}"  # noqa: S104 (called, not bound)
 
 
 def _base_url(text: str) -> str:

@@ -135,7 +135,7 @@ class Supervisor:
             # Standard output is ours alone, so that `--json` stays one object.
             stdout=sys.stderr.fileno(),
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (the death signal has no other way in)
         )
         return _Child(program, process, started=time.monotonic())
 

@@ -160,6 +160,8 @@ class _Creation:
 
     def __post_init__(self) -> None:
         self.order_id = new_id("po")
+        # Asked once: the link must die when the order does, also while the setting changes.
+        self.expire_at = routing.expire_at(self.now)
         self.event = Event(self.call.actor, "create", self.call.request_id)
         self.claim: Claim | None = None
 
@@ -281,13 +283,10 @@ class _Creation:
             "payment_mode": self.provider.payment_mode,
             "checkout_url": checkout and checkout.checkout_url,
             "provider_payload": checkout and payload_text(checkout),
-            "expire_at": self._expire_at(),
+            "expire_at": self.expire_at,
             "created_at": self.now,
             "ask_at": self.now + timedelta(seconds=payment_order.ASK_AFTER_SECONDS[0]),
         }
-
-    def _expire_at(self) -> datetime:
-        return routing.expire_at(self.now)
 
     def _sign(self, plan: Plan) -> Checkout:
         request = PaymentRequest(
@@ -295,7 +294,7 @@ class _Creation:
             amount_fen=self.amount_fen,
             subject=self.command.subject,
             description=self.command.description,
-            expire_at=self._expire_at(),
+            expire_at=self.expire_at,
             return_url=self._return_url(self.order_id, self.command.return_url),
         )
         return self.provider.create_payment(

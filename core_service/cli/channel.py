@@ -24,5 +24,5 @@ def _reachable(bind: str) -> str:
     if bind.startswith("unix:"):
         return bind
     host, port = parse_bind(bind)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (called, not bound)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

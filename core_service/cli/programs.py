@@ -206,4 +206,4 @@ def _why_taken(bind: str) -> str | None:
 def _reachable(bind: str) -> tuple[str, int]:
     """Where to connect on this machine for a server that may listen on every interface."""
     host, port = parse_bind(bind)
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 (called, not bound)

@@ -1,0 +1,40 @@
+"""Guards inside single statements, each tried alone: elsewhere another guard would hide that one is missing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core_service.storage import idempotency as keys
+from core_service.storage.database import execute, fetch_one
+from core_service.storage.idempotency import Scope
+from core_service.storage.merchant_snapshots import NonceOutcome, nonce_exists, spend_nonce
+from tests.factories import make_merchant
+
+pytestmark = pytest.mark.usefixtures("connection")
+
+
+def test_v15_a_stale_token_cannot_finish_while_the_new_holder_runs() -> None:
+    scope = Scope("mch_1", "payment_order.create", "k")
+    assert keys.claim(scope, b"f", lease_seconds=30, now=datetime.now(UTC))
+    execute("UPDATE idempotency_keys SET lease_until = now() - interval '1 second'")
+    assert keys.take_over(scope, lease_seconds=30) == 2
+    assert not keys.finish(scope, 1, outcome="OK", response=b"stale", resource_id=None)
+    assert keys.finish(scope, 2, outcome="OK", response=b"new", resource_id=None)
+    stored = keys.find(scope)
+    assert stored is not None
+    assert stored.response == b"new"
+
+
+def test_a_nonce_is_not_spent_by_a_stale_snapshot() -> None:
+    """The same call reads the merchant again and must still have its nonce."""
+    merchant_id = make_merchant().id
+    row = fetch_one("SELECT version FROM merchants WHERE id = %s", (merchant_id,))
+    assert row is not None
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    stale = spend_nonce(merchant_id, "nonce-0001", expires_at=later, version=row["version"] + 1)
+    assert stale is NonceOutcome.STALE
+    assert not nonce_exists(merchant_id, "nonce-0001")
+    spent = spend_nonce(merchant_id, "nonce-0001", expires_at=later, version=row["version"])
+    assert spent is NonceOutcome.SPENT
+    again = spend_nonce(merchant_id, "nonce-0001", expires_at=later, version=row["version"])
+    assert again is NonceOutcome.REPLAYED

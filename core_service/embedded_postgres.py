@@ -11,7 +11,6 @@ prevent it), a server without a password, a server left behind by a killed owner
 it the signal of a fast shutdown), durability switched off by default.
 """
 
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -22,13 +21,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 from urllib.parse import quote
+
+from core_service.child_process import Account, child_command
 
 DATABASE = "novapay"
 USER = "novapay"
@@ -53,24 +53,9 @@ DURABLE = {
     "log_timezone": "UTC",
 }
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-
 
 class EmbeddedPostgresError(Exception):
     """The server cannot be started; the message says why and what helps."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """The operating system account that runs the server when we are root, which it refuses."""
-
-    uid: int
-    gid: int
-
-    def popen_arguments(self) -> dict[str, Any]:
-        """Arguments of `subprocess` that start a program under this account."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 class EmbeddedPostgres:
@@ -96,6 +81,7 @@ class EmbeddedPostgres:
         self._state = data_dir.resolve() / "postgres"
         self._state.mkdir(mode=0o700, exist_ok=True)
         self._password_file = self._state / "password"
+        # Who runs the server when we are root, which it refuses.
         self._account = _choose_account(_home_of(self._state), environ)
         self._home = _reachable_home(self._state, self._account)
         self._data = self._home / "pgdata"
@@ -217,14 +203,13 @@ class EmbeddedPostgres:
 
     def _run(self, command: list[str | Path], standard_input: bytes = b"") -> None:
         done = subprocess.run(
-            command,
+            child_command(command, account=self._account),
             input=standard_input,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
             env=_server_environment(),
             check=False,
-            **self._as_account(),
         )
         if done.returncode:
             output = done.stdout.decode(errors="replace").strip()
@@ -278,7 +263,7 @@ class EmbeddedPostgres:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                command,
+                child_command(command, account=self._account, death_signal=signal.SIGINT),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -286,8 +271,6 @@ class EmbeddedPostgres:
                 env=_server_environment(),
                 # In a session of its own, or Ctrl-C would stop it before the programs that use it.
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 (the death signal has no other way in)
-                **self._as_account(),
             )
 
     def _wait_until_ready(self, deadline: float) -> None:
@@ -316,9 +299,6 @@ class EmbeddedPostgres:
     def _log_tail(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-8:])
 
-    def _as_account(self) -> dict[str, Any]:
-        return self._account.popen_arguments() if self._account else {}
-
 
 def find_binaries(environ: Mapping[str, str] = os.environ) -> Path:
     """Find the folder of the PostgreSQL programs: the named one, the package's, the system's."""
@@ -340,18 +320,6 @@ def find_binaries(environ: Mapping[str, str] = os.environ) -> Path:
             " the folder with the programs initdb and postgres."
         )
     return newest.parent
-
-
-def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """Make a `preexec_fn` so that the kernel sends `death_signal` when the parent thread ends."""
-    parent = os.getpid()
-
-    def ask_kernel() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it ended before we could ask
-            os._exit(1)
-
-    return ask_kernel
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -432,11 +400,10 @@ def _reachable_home(state: Path, account: Account | None) -> Path:
 
 def _can_enter(folder: Path, account: Account) -> bool:
     done = subprocess.run(
-        ["/bin/sh", "-c", 'cd -- "$1"', "sh", folder],
+        child_command(["/bin/sh", "-c", 'cd -- "$1"', "sh", folder], account=account),
         cwd="/",
         stderr=subprocess.DEVNULL,
         check=False,
-        **account.popen_arguments(),
     )
     return done.returncode == 0
 
@@ -459,8 +426,8 @@ def _usable_binaries(binaries: Path, home: Path, account: Account | None) -> Pat
     if account is None:
         return binaries
     try:
-        _version(binaries, account.popen_arguments())
-    except (PermissionError, EmbeddedPostgresError):
+        _version(binaries, account)
+    except EmbeddedPostgresError:
         return _copy_programs(binaries, home)
     return binaries
 
@@ -480,15 +447,14 @@ def _copy_programs(binaries: Path, home: Path) -> Path:
     return copied / tree.parent.name / tree.name / binaries.name
 
 
-def _version(binaries: Path, as_account: Mapping[str, Any] | None = None) -> str:
-    """Ask the programs for their version, like 18.6; raises PermissionError if out of reach."""
+def _version(binaries: Path, account: Account | None = None) -> str:
+    """Ask the programs for their version, like 18.6."""
     done = subprocess.run(
-        [binaries / "postgres", "--version"],
+        child_command([binaries / "postgres", "--version"], account=account),
         cwd="/",
         capture_output=True,
         text=True,
         check=False,
-        **(as_account or {}),
     )
     found = re.search(r"\(PostgreSQL\) (\d+(\.\d+)?)", done.stdout)
     if found is None:

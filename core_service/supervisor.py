@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Self
 
-from core_service.embedded_postgres import die_with_parent
+from core_service.child_process import child_command
 
 TICK_SECONDS = 1.0
 READY_POLL_SECONDS = 0.1
@@ -129,13 +129,12 @@ class Supervisor:
 
     def _spawn(self, program: Program) -> _Child:
         process = subprocess.Popen(
-            program.command,
+            child_command(program.command, death_signal=signal.SIGTERM),
             env=dict(program.environment),
             stdin=subprocess.DEVNULL,
             # Standard output is ours alone, so that `--json` stays one object.
             stdout=sys.stderr.fileno(),
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (the death signal has no other way in)
         )
         return _Child(program, process, started=time.monotonic())
 

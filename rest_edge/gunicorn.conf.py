@@ -21,7 +21,9 @@ limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
 
-keepalive = 5
+# Longer than clients keep idle connections, so that it is they who close: a request sent on a connection that the
+# server is just closing is lost, and whoever sent it cannot know.
+keepalive = 75
 graceful_timeout = 15
 timeout = 30
 

@@ -42,11 +42,15 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
     _peer_is_done = False
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock for the first header block; later ones fall under the keep-alive timer."""
+        """Start the clock for the first header block."""
         super().connection_made(transport)
-        self._header_timer = self.worker.loop.call_later(
-            HEADER_TIMEOUT_SECONDS, self._give_up_on_headers
-        )
+        self._start_header_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Start the clock for a later header block with its first byte; until then the connection is idle."""
+        if self._keepalive_handle is not None and self._header_timer is None:
+            self._start_header_timer()
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -107,6 +111,11 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
         self._close_transport()
         if self._request_ready is not None:
             self._request_ready.set()
+
+    def _start_header_timer(self) -> None:
+        self._header_timer = self.worker.loop.call_later(
+            HEADER_TIMEOUT_SECONDS, self._give_up_on_headers
+        )
 
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None:

@@ -196,3 +196,33 @@ def test_expect_continue_is_honoured(edge: Edge) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(body)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_n01_a_header_block_that_does_not_end_is_given_up(edge: Edge) -> None:
+    """The first of a connection and a later one; a connection that is only idle stays."""
+    whole = b"GET /api/openapi HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", edge.port), timeout=30) as first,
+        socket.create_connection(("127.0.0.1", edge.port), timeout=30) as later,
+        socket.create_connection(("127.0.0.1", edge.port), timeout=30) as idle,
+    ):
+        first.sendall(CREATE)
+        for connection in (later, idle):
+            connection.sendall(whole)
+            answer_of(connection)
+        later.sendall(CREATE)
+        assert first.recv(1) == b""
+        assert later.recv(1) == b""
+        idle.sendall(whole)
+        assert answer_of(idle).startswith(b"HTTP/1.1 200")
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head

@@ -105,6 +105,8 @@ def test_c12_several_processes_share_the_work(wired: str, shop: Receiver) -> Non
     with worker(wired, "callback_delivery") as one, worker(wired, "callback_delivery") as other:
         shop.wait_for(len(orders))
         wait_for(lambda: all(status_of(order_id) == "DELIVERED" for order_id in orders))
+        # One may have done all of it before the other had even started.
+        wait_for(lambda: handles_sigterm(one) and handles_sigterm(other))
         for process in (one, other):
             process.terminate()
             assert process.wait(SECONDS_TO_END) == 0
@@ -145,3 +147,9 @@ def kill_instead_of_answering(process: subprocess.Popen[bytes]) -> Behaviour:
         process.wait()
 
     return behave
+
+
+def handles_sigterm(process: subprocess.Popen[bytes]) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)

@@ -42,7 +42,7 @@ lint: test-env check-generated ## Style, types, import contracts, protos
 	.venv/bin/lint-imports
 	PYTHON=$(PYTHON) PROTO_BASE=$(PROTO_BASE) protos/lint
 
-lock: test-env ## Bring the lock files up to pyproject.toml; needs uv
+lock: ## Bring the lock files up to pyproject.toml; needs uv
 	uv pip compile pyproject.toml $(LOCK_OPTIONS) -o requirements/run.lock
 	uv pip compile pyproject.toml $(LOCK_OPTIONS) --group test -c requirements/run.lock \
 		-o requirements/test.lock

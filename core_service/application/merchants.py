@@ -141,7 +141,7 @@ class Merchants:
 
         def write() -> MerchantRow:
             before = _found(reference, lock=True)
-            etag = logo and logo.etag
+            etag = None if logo is None else logo.etag
             if etag == before.logo_etag:
                 return before
             merchant_logos.put(before.id, logo)

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -24,7 +25,7 @@ def server(module_database_url: str) -> Iterator[AdminServer]:
         yield running
 
 
-def make(server: AdminServer, **fields: str) -> pb.Merchant:
+def make(server: AdminServer, **fields: Any) -> pb.Merchant:
     code = f"shop-{secrets.token_hex(5)}"
     request = pb.CreateMerchantRequest(**{"code": code, "name": "Shop", **fields})
     merchant: pb.Merchant = server.merchants.CreateMerchant(request).merchant
@@ -37,7 +38,7 @@ def set_logo(server: AdminServer, merchant: pb.Merchant, content: bytes) -> pb.M
     return changed
 
 
-def audits(merchant: pb.Merchant) -> list[dict[str, str]]:
+def audits(merchant: pb.Merchant) -> list[dict[str, Any]]:
     rows = fetch_all(
         "SELECT after FROM audit_records WHERE target = %s ORDER BY id",
         (f"merchant:{merchant.id}",),
@@ -106,7 +107,7 @@ def test_return_delay_is_five_seconds_until_it_is_changed(server: AdminServer) -
     ]
 
 
-def found(server: AdminServer, **chosen: str) -> list[str]:
+def found(server: AdminServer, **chosen: Any) -> list[str]:
     page = server.merchants.ListMerchants(pb.ListMerchantsRequest(**chosen))
     return [merchant.code for merchant in page.merchants]
 

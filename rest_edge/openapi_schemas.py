@@ -32,6 +32,7 @@ def described(text: Texts | Word) -> Schema:
 
 def field_texts(field: FieldDescriptor, comments: "Comments") -> Schema:
     """Descriptions of a field, by its own comment or by the common words, and an example where there is one."""
+    assert field.containing_type is not None
     word = word_for(field.containing_type.name, field.json_name) or Word("", "")
     own = comments.get(field.full_name, Texts())
     texts = described(own if own.english or own.chinese else word)

@@ -201,6 +201,9 @@ WORDS: Mapping[str, Word] = {
                            "203.0.113.7, 2001:db8::/32"),
     "callbackEnabled": Word("是否发送商户回调", "Whether merchant callbacks are sent", True),
     "refundCallbackEnabled": Word("是否发送退款事件", "Whether refund events are sent too", True),
+    "returnDelaySeconds": Word(
+        "结果页返回商户前等待的秒数", "Seconds that the result page waits before it goes on to the merchant", 5),
+    "logoEtag": Word("随商户标志变化;为空表示没有标志", "Changes with the logo; empty: no logo", ""),
     # bindings
     "bindings": Word("通道路由", "The bindings"),
     "Binding.id": Word("路由编号", "Id of the binding", "bnd_01kdvdn53rewsxe88dzw3psrqf"),

@@ -102,9 +102,13 @@ class Merchant(_message.Message):
     zh: false:只通知订单事件,与退款事件出现之前一致。
     """
     return_delay_seconds: _builtins.int
-    """Seconds that the result page shows success before it goes on to the merchant; 0: at once."""
+    """Seconds that the result page shows success before it goes on to the merchant; 0: at once.
+    zh: 结果页展示成功后等待多少秒再返回商户;0 表示立即返回。
+    """
     logo_etag: _builtins.str
-    """Changes with the logo; empty: no logo."""
+    """Changes with the logo; empty: no logo.
+    zh: 随商户标志变化;为空表示没有标志。
+    """
     @_builtins.property
     def approved_at(self) -> _timestamp_pb2.Timestamp:
         """First approval.
@@ -225,9 +229,13 @@ class ListMerchantsRequest(_message.Message):
     zh: 上一页返回的 nextPageToken。
     """
     search: _builtins.str
-    """Only merchants that have this in their code, name, legal name or contact e-mail, in any case."""
+    """Only merchants that have this in their code, name, legal name or contact e-mail, in any case.
+    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字的商户,不区分大小写。
+    """
     status: Global___MerchantStatus.ValueType
-    """Only merchants of this status."""
+    """Only merchants of this status.
+    zh: 只返回该状态的商户。
+    """
     def __init__(
         self,
         *,
@@ -341,7 +349,9 @@ class CreateMerchantRequest(_message.Message):
     zh: 是否发送 payment.refund.updated 事件;不传时为 true。
     """
     return_delay_seconds: _builtins.int
-    """5 when absent."""
+    """5 when absent.
+    zh: 结果页返回商户前等待的秒数;不传时为 5。
+    """
     def __init__(
         self,
         *,

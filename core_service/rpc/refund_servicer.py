@@ -48,7 +48,7 @@ class RefundServicer(refund_service_pb2_grpc.RefundServiceServicer):
             now=datetime.now(UTC),
         )
         if isinstance(answer, Replay):
-            return pb.CreateRefundResponse.FromString(answer.response)
+            return as_stored(answer.response)  # type: ignore[no-any-return]
         return message(answer)
 
     def QueryRefund(  # noqa: N802

@@ -95,13 +95,30 @@ SELECT * FROM made
 
 def insert(values: dict[str, Any], event: Event) -> PaymentOrderRow | None:
     """A new order with its first event; None when the merchant has this external order id already."""
-    parameters = {
-        **values,
-        "event_id": new_id("ev"),
-        "actor": event.actor,
-        "request_id": event.request_id,
-    }
-    return _order(fetch_one(_INSERT, parameters))
+    return _order(fetch_one(_INSERT, {**values, **first_event(event)}))
+
+
+def first_event(event: Event) -> dict[str, Any]:
+    """The parameters that the event of a new order needs."""
+    return {"event_id": new_id("ev"), "actor": event.actor, "request_id": event.request_id}
+
+
+def new_row(values: dict[str, Any]) -> PaymentOrderRow:
+    """The row that `insert` makes of these values, said without asking the database."""
+    return PaymentOrderRow(**_OF_A_NEW_ORDER, updated_at=values["created_at"], **values)
+
+
+_OF_A_NEW_ORDER: dict[str, Any] = {
+    "status": "PENDING",
+    **dict.fromkeys(
+        ("provider_status", "gateway_order_id", "failure_code", "failure_message", "paid_at",
+         "completed_at", "ask_leased_until")
+    ),
+    **dict.fromkeys(
+        ("paid_amount_fen", "refund_reserved_fen", "refunded_fen", "ask_count", "ask_token"), 0
+    ),
+    "late": False,
+}  # fmt: skip
 
 
 _VIEW = """

@@ -8,14 +8,12 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_LENGTH = 26
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
+"""Of the 13 pairs of characters."""
 
 
 def new_id(prefix: str) -> str:
     """`prefix` + `_` + 26 characters; prefixes have at most five letters."""
     value = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
-    characters = []
-    for _ in range(_LENGTH):
-        characters.append(_ALPHABET[value & 31])
-        value >>= 5
-    return f"{prefix}_{''.join(reversed(characters))}"
+    return f"{prefix}_{''.join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])}"

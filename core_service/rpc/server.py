@@ -18,8 +18,8 @@ from core_service.rpc.interceptors import Interceptors
 from core_service.rpc.stored_answers import bytes_of
 from core_service.schema import SchemaIncomplete, methods, service_names
 
-THREADS = 16
-MAX_CALLS = THREADS * 3 // 2
+THREADS = 8
+MAX_CALLS = 64
 """Running and waiting; more are refused by gRPC at once."""
 STOP_SECONDS = 12.0
 HEALTH_INTERVAL_SECONDS = 0.25

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, prints a table, keeps it in RESULTS.md. `--profile FOLDER` draws flame graphs instead."""
+"""`python -m bench`: measures and prints a table; `--profile FOLDER` draws flame graphs instead."""
 
 import argparse
 import os
@@ -49,7 +49,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="each piece, each round")
-    parser.add_argument("--only", default="", metavar="WORD", help="scenarios with this in the name")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="scenarios with this in the name"
+    )
     parser.add_argument("--keep", action="store_true", help="write RESULTS.md")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="flame graphs by py-spy")
     return parser.parse_args()

@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -27,8 +28,10 @@ def serve(port: int) -> None:
         return repr(time.process_time()).encode()
 
     server = grpc.server(ThreadPoolExecutor(THREADS))
-    handlers = {"Call": grpc.unary_unary_rpc_method_handler(handle)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Empty", handlers),))
+    handlers: dict[str, Any] = {"Call": grpc.unary_unary_rpc_method_handler(handle)}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("bench.Empty", handlers),)
+    )
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     server.wait_for_termination()
@@ -37,7 +40,7 @@ def serve(port: int) -> None:
 async def call(port: int, concurrency: int, seconds: float) -> None:
     """Calls one after another on each of `concurrency` tasks."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:
-        empty = channel.unary_unary(PATH)
+        empty: Any = channel.unary_unary(PATH)
         await empty(REQUEST)
         server_before = float(await empty(REQUEST))
         client_before, started = time.process_time(), time.monotonic()
@@ -49,7 +52,7 @@ async def call(port: int, concurrency: int, seconds: float) -> None:
     print(sum(counts), elapsed, client, server)
 
 
-async def _loop(empty: grpc.aio.UnaryUnaryMultiCallable, ends_at: float) -> int:
+async def _loop(empty: Any, ends_at: float) -> int:
     count = 0
     while time.monotonic() < ends_at:
         await empty(REQUEST)

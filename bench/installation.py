@@ -24,7 +24,7 @@ from tests.payer import sandbox_accounts
 from tests.stack import Merchant, Stack, free_port, wait_until
 
 SHOPS = 8
-PROFILE = {
+PROFILE: dict[str, Any] = {
     "legal_name": "Bench Ltd.",
     "contact_name": "Bench",
     "contact_email": "bench@example.com",
@@ -129,6 +129,7 @@ def _postmaster(url: str) -> int:
 
 
 def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 

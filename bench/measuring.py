@@ -73,7 +73,9 @@ def scenario_sample(
 
 def delivery_sample(installation: Installation) -> Sample | None:
     """From a full outbox, which the notifications before it filled, to all delivered."""
-    installation.rows("UPDATE payment_orders SET ask_at = now() + interval '1 day' WHERE ask_at IS NOT NULL")
+    installation.rows(
+        "UPDATE payment_orders SET ask_at = now() + interval '1 day' WHERE ask_at IS NOT NULL"
+    )
     count = _undelivered(installation)
     if not count:
         return None
@@ -95,7 +97,9 @@ def delivery_sample(installation: Installation) -> Sample | None:
 
 
 def _undelivered(installation: Installation) -> int:
-    return int(installation.rows("SELECT count(*) FROM deliveries WHERE status <> 'DELIVERED'")[0][0])
+    return int(
+        installation.rows("SELECT count(*) FROM deliveries WHERE status <> 'DELIVERED'")[0][0]
+    )
 
 
 def _is_in_time(started: float) -> bool:

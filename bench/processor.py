@@ -33,7 +33,7 @@ def machine() -> str:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
 
 
 def _stat(pid: int) -> tuple[int, int, int] | None:

@@ -12,7 +12,10 @@ from bench.results import GROUPS, Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HISTORY = "## History\n"
-_HEAD = "| ratio | scenario | connections | ok/s | p50 ms | p95 ms | p99 ms | errors | edge ms | core ms | worker ms | PostgreSQL ms |"
+_HEAD = (
+    "| ratio | scenario | connections | ok/s | p50 ms | p95 ms | p99 ms | errors "
+    "| edge ms | core ms | worker ms | PostgreSQL ms |"
+)
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
@@ -50,7 +53,9 @@ def table(rows: Sequence[Row]) -> str:
         rate = _floor_rate(rows, connections)
         if rate:
             lines.append(f"| **floor rate of create** | {connections} | **{rate:.0f}** | |")
-    problems = [f"- {row.name} at {row.connections}: {row.first_error}" for row in rows if row.first_error]
+    problems = [
+        f"- {row.name} at {row.connections}: {row.first_error}" for row in rows if row.first_error
+    ]
     return "\n".join([*lines, *(["", "First wrong answers:", *problems] if problems else [])])
 
 
@@ -75,7 +80,12 @@ def verdicts(rows: Sequence[Row]) -> str:
     ]
     facts += [
         (f"{name} over create", by_name[key].rate / create.rate, target, True)
-        for name, target in (("query", 3.0), ("replay", 2.0), ("notification", 1.0), ("delivery", 2.0))
+        for name, target in (
+            ("query", 3.0),
+            ("replay", 2.0),
+            ("notification", 1.0),
+            ("delivery", 2.0),
+        )
         if (key := (name, 0 if name == "delivery" else most)) in by_name
     ]
     if hop is not None:
@@ -102,8 +112,9 @@ def keep(text: str, machine: str) -> None:
 _INTRODUCTION = """\
 # Results of `make bench`
 
-Made by `make bench`, never by hand; how to read it: [docs/performance.md](../docs/performance.md). Ratios hold on any machine,
-absolute figures only on the one that is named. Load, database and everything else share its cores.
+Made by `make bench`, never by hand; how to read it: [docs/performance.md](../docs/performance.md).
+Ratios hold on any machine, absolute figures only on the one that is named. Load, database and everything
+else share its cores.
 """
 
 

@@ -31,9 +31,7 @@ def check(request: Message, forwarded: bytes | None) -> None:
             named.add(path)
             found.append(FieldViolation(path, violation.proto.message))
     found += [
-        FieldViolation(path, reason)
-        for path, reason in _beyond_rules(request)
-        if path not in named
+        FieldViolation(path, reason) for path, reason in _beyond_rules(request) if path not in named
     ]
     if found:
         raise invalid_request(*found)

@@ -17,7 +17,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import metadata
+from core_service import logs, metadata
 from core_service.application import access, idempotency
 from core_service.calls import Call, Principal, set_current_call
 from core_service.client import STATUS_DETAILS
@@ -156,7 +156,7 @@ class Interceptors(grpc.ServerInterceptor):
             given.decode("ascii") if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         )
         set_current_call(call)
-        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        logs.set_request_id(call.request_id)
         started = time.monotonic()
         try:
             return proceed(exchange)
@@ -167,7 +167,7 @@ class Interceptors(grpc.ServerInterceptor):
                 trailing.append((STATUS_DETAILS, exchange.status_details))
             exchange.context.set_trailing_metadata(tuple(trailing))
             _log_exchange(exchange, time.monotonic() - started)
-            structlog.contextvars.clear_contextvars()
+            logs.set_request_id(None)
             set_current_call(None)
 
     def answer_errors(self, exchange: Exchange, proceed: Proceed) -> Message:
@@ -278,7 +278,7 @@ def _idempotency_key(values: Values) -> str | None:
 def _log_exchange(exchange: Exchange, seconds: float) -> None:
     call = exchange.call
     merchant = call.merchant
-    _log.info(
+    logs.write_line(
         "rpc",
         method=exchange.method.path,
         request_id=call.request_id,

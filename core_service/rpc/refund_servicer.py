@@ -11,6 +11,7 @@ from core_service.application.refunds import CreateRefund, RefundResult
 from core_service.rpc.interceptors import call_of
 from core_service.rpc.payment_messages import refund_message
 from core_service.rpc.payment_servicer import merchant_of
+from core_service.rpc.stored_answers import as_stored
 from novapay.refunds.v1 import refund_service_pb2 as pb
 from novapay.refunds.v1 import refund_service_pb2_grpc
 

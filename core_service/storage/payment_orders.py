@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from core_service.domain.ids import new_id
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,16 @@ FROM payment_orders o
 """
 
 
+_FOR_MERCHANT = Prepared(
+    _VIEW
+    + """WHERE o.merchant_id = %(merchant_id)s AND (o.id = %(reference)s OR o.external_order_id = %(reference)s)
+    ORDER BY o.id = %(reference)s DESC LIMIT 1"""
+)
+
+
 def find_for_merchant(merchant_id: str, reference: str) -> OrderView | None:
     """By NovaPay's id or the merchant's own, inside one merchant."""
-    where = "WHERE o.merchant_id = %s AND (o.id = %s OR o.external_order_id = %s) ORDER BY o.id = %s DESC LIMIT 1"
-    return _view(fetch_one(_VIEW + where, (merchant_id, reference, reference, reference)))
+    return _view(fetch_one(_FOR_MERCHANT, {"merchant_id": merchant_id, "reference": reference}))
 
 
 def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView | None:

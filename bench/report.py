@@ -13,35 +13,46 @@ from bench.results import GROUPS, Row
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HISTORY = "## History\n"
 _HEAD = (
-    "| ratio | scenario | connections | ok/s | p50 ms | p95 ms | p99 ms | errors "
+    "| ratio | by processor | scenario | connections | ok/s | p50 ms | p95 ms | p99 ms | errors "
     "| edge ms | core ms | worker ms | PostgreSQL ms |"
 )
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
     """Each scenario's rate over the floor rate of create at the same concurrency (operations.md's definition)."""
-    floors = {row.connections: rate for row in rows if (rate := _floor_rate(rows, row.connections))}
-    highest = max(floors.values(), default=0.0)
+    floors = {row.connections: cost for row in rows if (cost := _floor(rows, row.connections))}
+    if not floors:
+        return list(rows)
+    least = min(floors.values())
     return [
-        replace(row, ratio=row.rate / floors.get(row.connections, highest))
-        if floors and "floor" not in row.processor
-        else row
+        row if "floor" in row.processor else _with_ratio(row, floors.get(row.connections, least))
         for row in rows
     ]
 
 
-def _floor_rate(rows: Sequence[Row], connections: int) -> float | None:
-    """Cores ÷ (processor seconds of one signature + of one transaction, database and pgbench together)."""
+def _with_ratio(row: Row, floor: float) -> Row:
+    spent = sum(row.processor.get(group, 0.0) for group in (*GROUPS, "load"))
+    return replace(
+        row,
+        ratio=row.rate / _rate(floor),
+        processor_ratio=floor / spent if spent else 0.0,
+    )
+
+
+def _rate(floor: float) -> float:
+    return 1000 * (os.cpu_count() or 1) / floor
+
+
+def _floor(rows: Sequence[Row], connections: int) -> float | None:
+    """Processor milliseconds of one signature and one transaction, database and pgbench together."""
     each = {(row.name, row.connections): row.processor.get("floor", 0.0) for row in rows}
     signature, transaction = each.get((SIGNATURE, 1)), each.get((TRANSACTION, connections))
-    if not signature or not transaction:
-        return None
-    return 1000 * (os.cpu_count() or 1) / (signature + transaction)
+    return signature + transaction if signature and transaction else None
 
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown, scenarios first, then the floor."""
-    lines = [_HEAD, "|" + "---:|" + "---|" + "---:|" * 10]
+    lines = [_HEAD, "|" + "---:|" * 2 + "---|" + "---:|" * 10]
     lines += [_line(row) for row in rows if row.ratio is not None]
     lines += ["", "| floor piece | connections | a second | processor ms |", "|---|---:|---:|---:|"]
     lines += [
@@ -50,9 +61,11 @@ def table(rows: Sequence[Row]) -> str:
         if "floor" in row.processor
     ]
     for connections in sorted({row.connections for row in rows if row.name == TRANSACTION}):
-        rate = _floor_rate(rows, connections)
-        if rate:
-            lines.append(f"| **floor rate of create** | {connections} | **{rate:.0f}** | |")
+        floor = _floor(rows, connections)
+        if floor:
+            lines.append(
+                f"| **floor of create** | {connections} | **{_rate(floor):.0f}** | {floor:.3f} |"
+            )
     problems = [
         f"- {row.name} at {row.connections}: {row.first_error}" for row in rows if row.first_error
     ]
@@ -63,7 +76,8 @@ def _line(row: Row) -> str:
     spent = " | ".join(f"{row.processor.get(group, 0.0):.2f}" for group in GROUPS)
     times = f"{row.p50:.1f} | {row.p95:.1f} | {row.p99:.1f}"
     connections = row.connections or "all"
-    return f"| {row.ratio:.2f} | {row.name} | {connections} | {row.rate:.0f} | {times} | {row.errors} | {spent} |"
+    ratios = f"{row.ratio:.2f} | {row.processor_ratio:.2f}"
+    return f"| {ratios} | {row.name} | {connections} | {row.rate:.0f} | {times} | {row.errors} | {spent} |"
 
 
 def verdicts(rows: Sequence[Row]) -> str:
@@ -76,6 +90,7 @@ def verdicts(rows: Sequence[Row]) -> str:
     hop = by_name.get(("empty RPC", most))
     facts = [
         ("create over its floor rate", create.ratio, 0.40, True),
+        ("the same by processor time", create.processor_ratio or 0.0, 0.40, True),
         ("create p99 over p50", create.p99 / max(create.p50, 0.001), 4.0, False),
     ]
     facts += [

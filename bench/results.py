@@ -34,6 +34,8 @@ class Row:
     errors: int
     processor: Mapping[str, float]
     ratio: float | None = None
+    processor_ratio: float | None = None
+    """Processor time of the floor over that of this: what neighbours on the machine change least."""
     first_error: str = ""
 
 

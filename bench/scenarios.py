@@ -163,9 +163,9 @@ def _signed(shop: Shop, path: str, body: Mapping[str, Any], headers: Mapping[str
 def _orders(installation: Installation, where: str, count: int) -> list[tuple[str, str, int]]:
     """Merchant code, order id and amount of orders that `where` (ours) chooses, newest first."""
     sql = (
-        "SELECT m.code, o.id, o.amount_fen FROM payment_orders o "
-        "JOIN merchants m ON m.id = o.merchant_id "
-        f"WHERE {where} ORDER BY o.created_at DESC LIMIT %s"  # noqa: S608 (a constant of this module)
+        "SELECT m.code, o.id, o.amount_fen FROM payment_orders o "  # noqa: S608 (a constant of ours)
+        f"JOIN merchants m ON m.id = o.merchant_id WHERE {where} "
+        "ORDER BY o.created_at DESC LIMIT %s"
     )
     rows = installation.rows(sql, count)
     return [(code, order_id, amount_fen) for code, order_id, amount_fen in rows]

@@ -18,9 +18,9 @@ from core_service.rpc.interceptors import Interceptors
 from core_service.rpc.stored_answers import bytes_of
 from core_service.schema import SchemaIncomplete, methods, service_names
 
-THREADS = 8
-MAX_CALLS = 64
-"""Running and waiting; more are refused by gRPC at once."""
+THREADS = 16
+MAX_CALLS = THREADS * 2
+"""Running and waiting; more are refused by gRPC at once. An edge has at most so many under way, wherever they go."""
 STOP_SECONDS = 12.0
 HEALTH_INTERVAL_SECONDS = 0.25
 

@@ -61,6 +61,13 @@ def sealed_values(database_url: str) -> Iterator[SealedValue]:
         rows = _rows(connection, "SELECT id, notify_secret_sealed FROM merchants")
         for merchant_id, sealed in rows:
             yield SealedValue(sealed_places.notify_secret(merchant_id), bytes(sealed))
+        rows = _rows(
+            connection,
+            "SELECT id, previous_notify_secret_sealed FROM merchants"
+            " WHERE previous_notify_secret_sealed IS NOT NULL",
+        )
+        for merchant_id, sealed in rows:
+            yield SealedValue(sealed_places.previous_notify_secret(merchant_id), bytes(sealed))
         rows = _rows(connection, "SELECT merchant_id, key_id, secret_sealed FROM credentials")
         for merchant_id, key_id, sealed in rows:
             yield SealedValue(sealed_places.credential_secret(merchant_id, key_id), bytes(sealed))

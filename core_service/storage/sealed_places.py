@@ -8,6 +8,11 @@ def notify_secret(merchant_id: str) -> Place:
     return Place("merchants", merchant_id, "notify_secret", merchant_id)
 
 
+def previous_notify_secret(merchant_id: str) -> Place:
+    """The secret that signed a merchant's callbacks before; the value is its UTF-8 bytes."""
+    return Place("merchants", merchant_id, "previous_notify_secret", merchant_id)
+
+
 def credential_secret(merchant_id: str, key_id: str) -> Place:
     """An API secret; the value is its UTF-8 bytes, `nps_…`."""
     return Place("credentials", key_id, "secret", merchant_id)

@@ -18,6 +18,8 @@ def samples() -> Iterator[tuple[bytes, Place]]:
     """Sealed values with their places, at least one for each key id in use."""
     for row in _rows("merchants", "id", "id", "notify_secret_sealed"):
         yield row["sealed"], sealed_places.notify_secret(row["merchant_id"])
+    for row in _rows("merchants", "id", "id", "previous_notify_secret_sealed"):
+        yield row["sealed"], sealed_places.previous_notify_secret(row["merchant_id"])
     for row in _rows("credentials", "merchant_id", "key_id", "secret_sealed"):
         yield row["sealed"], sealed_places.credential_secret(row["merchant_id"], row["row_id"])
     for row in _rows("channel_accounts", "merchant_id", "id", "config_sealed"):

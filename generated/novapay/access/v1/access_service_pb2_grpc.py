@@ -54,6 +54,11 @@ class AccessServiceStub:
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
                 response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ChangePassword',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
         self.RegisterMerchant = channel.unary_unary(
                 '/novapay.access.v1.AccessService/RegisterMerchant',
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.SerializeToString,
@@ -107,6 +112,13 @@ class AccessServiceServicer:
 
     def CreateOperator(self, request, context):
         """Add an operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Change the caller's own password; ends their other sessions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +183,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.CreateOperator,
                     request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.FromString,
                     response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.SerializeToString,
             ),
             'RegisterMerchant': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterMerchant,
@@ -306,6 +323,33 @@ class AccessService:
             '/novapay.access.v1.AccessService/CreateOperator',
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ChangePassword',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class AccessServiceStub:
     """Who the session belongs to."""
     CreateOperator: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.CreateOperatorRequest, _access_service_pb2.CreateOperatorResponse]
     """Add an operator."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ChangePasswordRequest, _access_service_pb2.ChangePasswordResponse]
+    """Change the caller's own password; ends their other sessions."""
     RegisterMerchant: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RegisterMerchantRequest, _access_service_pb2.RegisterMerchantResponse]
     """A stranger registers a merchant, which then waits for review; its owner may sign in at once. The answer does not
     tell whether the owner's address had an account already; if so, nothing was made.
@@ -65,6 +67,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Who the session belongs to."""
     CreateOperator: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateOperatorRequest, _access_service_pb2.CreateOperatorResponse]  # type: ignore[assignment]
     """Add an operator."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ChangePasswordRequest, _access_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Change the caller's own password; ends their other sessions."""
     RegisterMerchant: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RegisterMerchantRequest, _access_service_pb2.RegisterMerchantResponse]  # type: ignore[assignment]
     """A stranger registers a merchant, which then waits for review; its owner may sign in at once. The answer does not
     tell whether the owner's address had an account already; if so, nothing was made.
@@ -112,6 +116,14 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.CreateOperatorResponse, _abc.Awaitable[_access_service_pb2.CreateOperatorResponse]]:
         """Add an operator."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _access_service_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ChangePasswordResponse, _abc.Awaitable[_access_service_pb2.ChangePasswordResponse]]:
+        """Change the caller's own password; ends their other sessions."""
 
     @_abc_1.abstractmethod
     def RegisterMerchant(

@@ -707,6 +707,8 @@ class GetCheckoutResponse(_message.Message):
     EXPIRE_AT_FIELD_NUMBER: _builtins.int
     PAID_AT_FIELD_NUMBER: _builtins.int
     REFUNDED_AMOUNT_FIELD_NUMBER: _builtins.int
+    MERCHANT_LOGO_ETAG_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     merchant_name: _builtins.str
     amount: _builtins.str
@@ -722,6 +724,10 @@ class GetCheckoutResponse(_message.Message):
     """Where the result page sends the payer; empty: nowhere."""
     refunded_amount: _builtins.str
     """Money that went back, two decimals."""
+    merchant_logo_etag: _builtins.str
+    """Changes with the merchant's logo (GetCheckoutLogo); empty: no logo."""
+    return_delay_seconds: _builtins.int
+    """Seconds that the result page shows success before it goes on to return_url; 0: at once."""
     @_builtins.property
     def expire_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -742,10 +748,12 @@ class GetCheckoutResponse(_message.Message):
         expire_at: _timestamp_pb2.Timestamp | None = ...,
         paid_at: _timestamp_pb2.Timestamp | None = ...,
         refunded_amount: _builtins.str = ...,
+        merchant_logo_etag: _builtins.str = ...,
+        return_delay_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at", "_paid_at", b"_paid_at", "expire_at", b"expire_at", "paid_at", b"paid_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at", "_paid_at", b"_paid_at", "amount", b"amount", "channel_code", b"channel_code", "checkout_url", b"checkout_url", "currency", b"currency", "expire_at", b"expire_at", "merchant_name", b"merchant_name", "order_id", b"order_id", "paid_at", b"paid_at", "payment_mode", b"payment_mode", "refunded_amount", b"refunded_amount", "return_url", b"return_url", "status", b"status", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at", "_paid_at", b"_paid_at", "amount", b"amount", "channel_code", b"channel_code", "checkout_url", b"checkout_url", "currency", b"currency", "expire_at", b"expire_at", "merchant_logo_etag", b"merchant_logo_etag", "merchant_name", b"merchant_name", "order_id", b"order_id", "paid_at", b"paid_at", "payment_mode", b"payment_mode", "refunded_amount", b"refunded_amount", "return_delay_seconds", b"return_delay_seconds", "return_url", b"return_url", "status", b"status", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expire_at: _TypeAlias = _typing.Literal["expire_at"]  # noqa: Y015
     _WhichOneofArgType__expire_at: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at"]  # noqa: Y015
@@ -757,6 +765,51 @@ class GetCheckoutResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__paid_at) -> _WhichOneofReturnType__paid_at | None: ...
 
 Global___GetCheckoutResponse: _TypeAlias = GetCheckoutResponse  # noqa: Y015
+
+@_typing.final
+class GetCheckoutLogoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckoutLogoRequest: _TypeAlias = GetCheckoutLogoRequest  # noqa: Y015
+
+@_typing.final
+class GetCheckoutLogoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """image/png, image/jpeg or image/webp."""
+    content: _builtins.bytes
+    etag: _builtins.str
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_type", b"content_type", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckoutLogoResponse: _TypeAlias = GetCheckoutLogoResponse  # noqa: Y015
 
 @_typing.final
 class RetryCallbackRequest(_message.Message):

@@ -83,7 +83,7 @@ class Call:
                 return "merchant"
             case Principal.OPERATOR if self.operator is not None:
                 return f"operator:{self.operator.email}"
-            case Principal.STAFF if self.staff is not None:
+            case Principal.STAFF | Principal.PUBLIC if self.staff is not None:
                 return f"staff:{self.staff.email}"
             case Principal.SERVICE:
                 return "service"

@@ -202,12 +202,11 @@ class Interceptors(grpc.ServerInterceptor):
 
     def limit_work(self, exchange: Exchange, proceed: Proceed) -> Message:
         """Operators and the public share a part of the threads each."""
+        principals = exchange.method.principals
+        if Principal.MERCHANT in principals and metadata.SESSION_TOKEN not in exchange.values:
+            principals = frozenset({Principal.MERCHANT})
         share = next(
-            (
-                self._shares[principal]
-                for principal in exchange.method.principals
-                if principal in self._shares
-            ),
+            (self._shares[principal] for principal in principals if principal in self._shares),
             None,
         )
         if share is None:

@@ -13,6 +13,7 @@ run: ## Install what is missing and start everything; Ctrl-C stops it
 	@exec ./novapay up
 
 test: lint ## Install what is missing, lint, and run every test
+	$(PYTHON) -m tests.browser.chromium
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-fast: test-env ## Run the tests that take less than a minute together

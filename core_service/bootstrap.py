@@ -27,6 +27,7 @@ from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
 from core_service.application.merchants import Merchants
 from core_service.background import Repeating
+from core_service.master_keys import KeyFile
 from core_service.rpc.access_servicer import AccessServicer
 from core_service.rpc.callers import Callers
 from core_service.rpc.config_servicer import ConfigServicer
@@ -36,7 +37,7 @@ from core_service.rpc.payment_servicer import PaymentServicer
 from core_service.rpc.refund_servicer import RefundServicer
 from core_service.rpc.server import THREADS, CoreServer, ServerTls
 from core_service.settings import GrpcTls, Settings
-from core_service.storage import database, migrator, sealed_samples
+from core_service.storage import database, migrator, sealed_values
 from core_service.storage.database import connection_scope
 from core_service.storage.health import DatabaseProbe
 from core_service.storage.secret_box import SecretBox, SecretUnreadable
@@ -69,6 +70,7 @@ def serve(settings: Settings, database_url: str) -> None:
 def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     """A started server with everything that it needs around it."""
     box = prepare(settings, database_url, max_connections=THREADS + SPARE_CONNECTIONS)
+    access.configure_rate(settings.credential_rate_limit / settings.core_processes)
     with connection_scope():
         administration.ensure_first_operator(settings.admin_bootstrap, now=datetime.now(UTC))
     probe = DatabaseProbe(database_url)
@@ -138,7 +140,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         raise StartRefused(
             f"the database lacks {', '.join(pending)}; run `novapay migrate` and start again"
         )
-    box = SecretBox(settings.encryption_keys)
+    box = secret_box(settings)
     try:
         system_config.configure(settings.system_config_defaults)
     except ValueError as problem:
@@ -153,10 +155,19 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
     return box
 
 
+def secret_box(settings: Settings) -> SecretBox:
+    """Keys in a file may be rotated while we run."""
+    path = settings.encryption_keys_file
+    if path is None:
+        return SecretBox(settings.encryption_keys)
+    file = KeyFile(path)
+    return SecretBox(file.load(), file.load_if_changed)
+
+
 def _ensure_readable(box: SecretBox) -> None:
     try:
-        for sealed, place in sealed_samples.samples():
-            box.open(sealed, place)
+        for value in sealed_values.samples():
+            box.open(value.sealed, value.place)
     except SecretUnreadable as failure:
         raise StartRefused(f"stored secrets cannot be opened: {failure}") from failure
 

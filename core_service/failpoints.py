@@ -6,7 +6,8 @@ Two ways to arm them, both refused by the settings in production:
 * `NOVAPAY_FAILPOINT_DIR`: a folder in which a file named after the point holds the action. It strikes once, in
   whichever process comes by first, and takes the file away; so a process that starts again does not die again.
 
-Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query.
+Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query;
+`rotate` is between two batches of a rotation of master keys.
 """
 
 import os

@@ -6,7 +6,8 @@ from datetime import datetime
 from core_service.application import merchant_cache
 from core_service.domain.payment_order import OPEN_STATUSES
 from core_service.errors import CoreError
-from core_service.storage import payment_orders
+from core_service.storage import merchant_logos, payment_orders
+from core_service.storage.merchant_logos import MerchantLogo
 from core_service.storage.payment_orders import PaymentOrderRow
 
 ASK_SPACING_SECONDS = 3.0
@@ -19,6 +20,9 @@ class CheckoutView:
 
     order: PaymentOrderRow
     merchant_name: str
+    logo_etag: str
+    """Empty: no logo."""
+    return_delay_seconds: int
     checkout_url: str
     """Empty when the order can no longer be paid, or not yet."""
 
@@ -36,5 +40,20 @@ def look(order_id: str, *, now: datetime) -> CheckoutView:
     if order.status in OPEN_STATUSES:
         payment_orders.ask_soon(order.merchant_id, order.id, seconds=ASK_SPACING_SECONDS)
     return CheckoutView(
-        order, merchant.facts.name, (order.checkout_url or "") if is_payable else ""
+        order,
+        merchant_name=merchant.facts.name,
+        logo_etag=merchant.facts.logo_etag or "",
+        return_delay_seconds=merchant.facts.return_delay_seconds,
+        checkout_url=(order.checkout_url or "") if is_payable else "",
     )
+
+
+def logo_of(order_id: str) -> MerchantLogo:
+    """The logo of the order's merchant. Raises ORDER_NOT_FOUND, and NOT_FOUND when it has none."""
+    order = payment_orders.find_by_id(order_id)
+    if order is None:
+        raise CoreError("ORDER_NOT_FOUND")
+    logo = merchant_logos.find(order.merchant_id)
+    if logo is None:
+        raise CoreError("NOT_FOUND")
+    return logo

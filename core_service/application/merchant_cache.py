@@ -221,6 +221,8 @@ def _facts(row: Row) -> MerchantFacts:
         callback_enabled=row["callback_enabled"],
         refund_callback_enabled=row["refund_callback_enabled"],
         api_ip_whitelist=row["api_ip_whitelist"],
+        return_delay_seconds=row["return_delay_seconds"],
+        logo_etag=row["logo_etag"],
         version=row["version"],
     )
 

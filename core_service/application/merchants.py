@@ -1,5 +1,6 @@
 """Merchants: made, shown, changed, listed; one audit record for each change."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,24 +19,30 @@ from core_service.calls import Call
 from core_service.domain import merchant as rules
 from core_service.domain.ids import new_id
 from core_service.domain.merchant import Lifecycle
-from core_service.errors import CoreError, FieldViolation
+from core_service.domain.picture import read_logo
+from core_service.errors import CoreError, FieldViolation, invalid_request
 from core_service.outbound_http import IPNetwork, OutboundError, vet_url
-from core_service.storage import audit, sealed_places
+from core_service.storage import audit, merchant_logos, sealed_places
 from core_service.storage import merchants as storage
 from core_service.storage.database import transact
-from core_service.storage.merchants import MerchantRow
+from core_service.storage.merchant_logos import MerchantLogo
+from core_service.storage.merchants import MerchantFilter, MerchantRow
 from core_service.storage.paging import Page, page_request
 from core_service.storage.secret_box import SecretBox
 
 Changes = Mapping[str, Any]
 """Field names, as in the protocol, to new values; None and "" clear. What is absent stays."""
 
+RETURN_DELAY_SECONDS = 5
+"""How long the result page shows success when a merchant has not said."""
+
 _LINES = ("legal_name", "contact_name", "contact_email", "contact_phone", "company_registration_id")
 _NOTES = ("onboarding_note", "review_note")
 _CLEARABLE = (*_LINES, *_NOTES, "callback_base", "api_ip_whitelist")
 _SWITCHES = ("callback_enabled", "refund_callback_enabled")
-_NEVER_CLEARED = ("code", "name", "status", *_SWITCHES)
-_COLUMNS = ("code", "name", *_CLEARABLE, *_SWITCHES)
+_DELAY = "return_delay_seconds"
+_NEVER_CLEARED = ("code", "name", "status", *_SWITCHES, _DELAY)
+_COLUMNS = ("code", "name", *_CLEARABLE, *_SWITCHES, _DELAY)
 _SECRET = "notify_secret"  # noqa: S105 (a field's name)
 
 
@@ -60,6 +67,7 @@ class Merchants:
         values = {
             **dict.fromkeys(_CLEARABLE),
             **dict.fromkeys(_SWITCHES, True),
+            _DELAY: RETURN_DELAY_SECONDS,
             **_columns(fields),
             **vars(lifecycle),
         }
@@ -67,6 +75,7 @@ class Merchants:
             id=merchant_id,
             notify_secret_sealed=sealed,
             notify_secret_mask=shown,
+            logo_etag=None,
             version=1,
             created_at=now,
             updated_at=now,
@@ -118,13 +127,39 @@ class Merchants:
         return _found(reference)
 
     def newest(
-        self, code: str | None, *, page_size: int | None, page_token: str | None
+        self, chosen: MerchantFilter, *, page_size: int | None, page_token: str | None
     ) -> Page[MerchantRow]:
-        """Merchants, newest first; with `code`, only that one. Raises INVALID_REQUEST."""
+        """The chosen merchants, newest first. Raises INVALID_REQUEST."""
         wanted = page_request(page_size, page_token)
-        if code and not is_reference(code):
+        if chosen.code and not is_reference(chosen.code):
             return Page((), "")
-        return storage.newest(code or None, wanted)
+        return storage.newest(chosen, wanted)
+
+    def set_logo(self, call: Call, reference: str, content: bytes, *, now: datetime) -> MerchantRow:
+        """Sets the picture that payers see; empty removes it. Raises MERCHANT_NOT_FOUND, INVALID_REQUEST."""
+        logo = _logo(content) if content else None
+
+        def write() -> MerchantRow:
+            before = _found(reference, lock=True)
+            etag = None if logo is None else logo.etag
+            if etag == before.logo_etag:
+                return before
+            merchant_logos.put(before.id, logo)
+            after = storage.save(replace(before, logo_etag=etag, updated_at=now))
+            old, new = ({"logoEtag": row.logo_etag} for row in (before, after))
+            audit.record(
+                call, action="merchant.update", target=_target(before), before=old, after=new
+            )
+            return after
+
+        return transact(write)
+
+    def logo(self, reference: str) -> MerchantLogo:
+        """By id or code. Raises MERCHANT_NOT_FOUND, and NOT_FOUND for one without a logo."""
+        logo = merchant_logos.find(_found(reference).id)
+        if logo is None:
+            raise CoreError("NOT_FOUND")
+        return logo
 
     def _changed(
         self, call: Call, before: MerchantRow, changes: Changes, now: datetime
@@ -170,6 +205,14 @@ class Merchants:
         ensure(violations)
         if forbidden is not None:
             raise CoreError("CALLBACK_URL_FORBIDDEN") from forbidden
+
+
+def _logo(content: bytes) -> MerchantLogo:
+    try:
+        picture = read_logo(content)
+    except ValueError as problem:
+        raise invalid_request(FieldViolation("content", str(problem))) from problem
+    return MerchantLogo(picture.content_type, content, hashlib.sha256(content).hexdigest()[:32])
 
 
 def _columns(fields: Changes) -> dict[str, Any]:

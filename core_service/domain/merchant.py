@@ -47,6 +47,8 @@ class MerchantFacts:
     callback_enabled: bool
     refund_callback_enabled: bool
     api_ip_whitelist: str | None
+    return_delay_seconds: int
+    logo_etag: str | None
     version: int
 
 

@@ -10,7 +10,7 @@ from core_service.errors import FieldViolation, invalid_request
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.bindings import BindingView
 from core_service.storage.credentials import CredentialRow
-from core_service.storage.merchants import MerchantRow
+from core_service.storage.merchants import MerchantFilter, MerchantRow
 from novapay.merchants.v1 import merchant_service_pb2 as pb
 
 _STATUS_PREFIX = "MERCHANT_STATUS_"
@@ -49,6 +49,12 @@ def time_of(message: Any, field: str, json_name: str) -> datetime | None:
         raise invalid_request(FieldViolation(json_name, "is not a time")) from None
 
 
+def merchant_filter(request: pb.ListMerchantsRequest) -> MerchantFilter:
+    """Which merchants are asked for; an empty filter is none."""
+    status = _status(request.status) if request.HasField("status") else None
+    return MerchantFilter(request.code or None, request.search.strip() or None, status)
+
+
 def merchant_message(row: MerchantRow) -> pb.Merchant:
     """A merchant, its callback secret masked."""
     return pb.Merchant(
@@ -71,6 +77,8 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         api_ip_whitelist=row.api_ip_whitelist,
         callback_enabled=row.callback_enabled,
         refund_callback_enabled=row.refund_callback_enabled,
+        return_delay_seconds=row.return_delay_seconds,
+        logo_etag=row.logo_etag or "",
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )

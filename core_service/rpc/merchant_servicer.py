@@ -31,7 +31,9 @@ class MerchantServicer(MerchantServiceServicer):
     ) -> pb.ListMerchantsResponse:
         """Answer a page of merchants, newest first."""
         page = self._merchants.newest(
-            request.code, page_size=request.page_size, page_token=request.page_token
+            messages.merchant_filter(request),
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return pb.ListMerchantsResponse(
             merchants=[messages.merchant_message(row) for row in page.items],
@@ -64,6 +66,21 @@ class MerchantServicer(MerchantServiceServicer):
             now=datetime.now(UTC),
         )
         return pb.UpdateMerchantResponse(merchant=messages.merchant_message(row))
+
+    def GetMerchantLogo(  # noqa: N802 (named by the protocol)
+        self, request: pb.GetMerchantLogoRequest, context: _Context
+    ) -> pb.GetMerchantLogoResponse:
+        """Show a merchant's logo."""
+        return pb.GetMerchantLogoResponse(**vars(self._merchants.logo(request.id)))
+
+    def SetMerchantLogo(  # noqa: N802 (named by the protocol)
+        self, request: pb.SetMerchantLogoRequest, context: _Context
+    ) -> pb.SetMerchantLogoResponse:
+        """Set or remove a merchant's logo."""
+        row = self._merchants.set_logo(
+            call_of(context), request.id, request.content, now=datetime.now(UTC)
+        )
+        return pb.SetMerchantLogoResponse(merchant=messages.merchant_message(row))
 
     def ListBindings(  # noqa: N802 (named by the protocol)
         self, request: pb.ListBindingsRequest, context: _Context

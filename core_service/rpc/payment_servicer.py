@@ -161,7 +161,15 @@ class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceS
             expire_at=timestamp(order.expire_at),
             paid_at=optional_timestamp(order.paid_at),
             refunded_amount=format_fen(order.refunded_fen),
+            merchant_logo_etag=view.logo_etag,
+            return_delay_seconds=view.return_delay_seconds,
         )
+
+    def GetCheckoutLogo(  # noqa: N802
+        self, request: pb.GetCheckoutLogoRequest, context: grpc.ServicerContext
+    ) -> pb.GetCheckoutLogoResponse:
+        """The merchant's logo beside an order."""
+        return pb.GetCheckoutLogoResponse(**vars(checkout.logo_of(request.order_id)))
 
     def RetryCallback(  # noqa: N802
         self, request: pb.RetryCallbackRequest, context: grpc.ServicerContext

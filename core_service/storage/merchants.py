@@ -42,6 +42,8 @@ class Merchants(Table):
     api_ip_whitelist = peewee.TextField(null=True)
     callback_enabled = peewee.BooleanField()
     refund_callback_enabled = peewee.BooleanField()
+    return_delay_seconds = peewee.IntegerField()
+    logo_etag = peewee.TextField(null=True)
     version = peewee.BigIntegerField()
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
@@ -71,6 +73,8 @@ class MerchantRow:
     api_ip_whitelist: str | None
     callback_enabled: bool
     refund_callback_enabled: bool
+    return_delay_seconds: int
+    logo_etag: str | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -103,11 +107,30 @@ def by_code(code: str, *, lock: bool = False) -> MerchantRow | None:
     return _first(Merchants.code == code, code, lock=lock)
 
 
-def newest(code: str | None, wanted: PageRequest) -> Page[MerchantRow]:
-    """Merchants, newest first; with `code`, only the one with that code."""
+@dataclass(frozen=True)
+class MerchantFilter:
+    """Which merchants a list shows; None: whatever."""
+
+    code: str | None = None
+    search: str | None = None
+    """Part of code, name, legal name or contact e-mail, in any case."""
+    status: str | None = None
+
+
+def newest(chosen: MerchantFilter, wanted: PageRequest) -> Page[MerchantRow]:
+    """The chosen merchants, newest first."""
     query = Merchants.select()
-    if code is not None:
-        query = query.where(Merchants.code == code)
+    if chosen.code is not None:
+        query = query.where(Merchants.code == chosen.code)
+    if chosen.status is not None:
+        query = query.where(Merchants.status == chosen.status)
+    if chosen.search is not None:
+        query = query.where(
+            Merchants.code.contains(chosen.search)
+            | Merchants.name.contains(chosen.search)
+            | Merchants.legal_name.contains(chosen.search)
+            | Merchants.contact_email.contains(chosen.search)
+        )
     if wanted.after is not None:
         here = peewee.Tuple(Merchants.created_at, Merchants.id)
         query = query.where(here < (wanted.after.created_at, wanted.after.id))

@@ -1,5 +1,8 @@
 """Where each kind of secret lives: writer and reader of a sealed value name the same place."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from core_service.storage.secret_box import Place
 
 
@@ -21,3 +24,26 @@ def account_config(merchant_id: str, account_id: str) -> Place:
 def operator_totp(operator_id: str) -> Place:
     """An operator's TOTP key; the value is its raw bytes. Operators belong to no merchant."""
     return Place("operators", operator_id, "totp", "")
+
+
+@dataclass(frozen=True)
+class SealedColumn:
+    """A column of sealed values; `merchant` and `row` are the columns that name the place."""
+
+    table: str
+    merchant: str
+    row: str
+    column: str
+    place: Callable[[str, str], Place]
+    """Of merchant id and row id."""
+
+
+SEALED_COLUMNS: tuple[SealedColumn, ...] = (
+    SealedColumn(
+        "merchants", "id", "id", "notify_secret_sealed", lambda merchant, _: notify_secret(merchant)
+    ),
+    SealedColumn("credentials", "merchant_id", "key_id", "secret_sealed", credential_secret),
+    SealedColumn("channel_accounts", "merchant_id", "id", "config_sealed", account_config),
+    SealedColumn("operators", "id", "id", "totp_sealed", lambda _, row: operator_totp(row)),
+)
+"""Every column of the schema that holds sealed values."""

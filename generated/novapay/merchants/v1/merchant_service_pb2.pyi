@@ -67,6 +67,8 @@ class Merchant(_message.Message):
     REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    LOGO_ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     code: _builtins.str
     name: _builtins.str
@@ -79,21 +81,39 @@ class Merchant(_message.Message):
     onboarding_note: _builtins.str
     review_note: _builtins.str
     approved_by: _builtins.str
-    """Who approved last."""
+    """Who approved last.
+    zh: 最近一次审核通过的操作员。
+    """
     callback_base: _builtins.str
     """Default address of merchant callbacks.
     zh: 订单未单独传 callbackUrl 时,NovaPay 使用的默认商户业务回调地址。
     """
     notify_secret: _builtins.str
-    """Masked: first and last four characters."""
+    """Masked: first and last four characters.
+    zh: 已脱敏:只显示前后各四个字符。
+    """
     api_ip_whitelist: _builtins.str
-    """Addresses and CIDR ranges that may call; empty: any."""
+    """Addresses and CIDR ranges that may call; empty: any.
+    zh: 允许调用 API 的 IP 与 CIDR;为空表示不限制。
+    """
     callback_enabled: _builtins.bool
     refund_callback_enabled: _builtins.bool
-    """False: told of orders only, as before refund events existed."""
+    """False: told of orders only, as before refund events existed.
+    zh: false:只通知订单事件,与退款事件出现之前一致。
+    """
+    return_delay_seconds: _builtins.int
+    """Seconds that the result page shows success before it goes on to the merchant; 0: at once.
+    zh: 结果页展示成功后等待多少秒再返回商户;0 表示立即返回。
+    """
+    logo_etag: _builtins.str
+    """Changes with the logo; empty: no logo.
+    zh: 随商户标志变化;为空表示没有标志。
+    """
     @_builtins.property
     def approved_at(self) -> _timestamp_pb2.Timestamp:
-        """First approval."""
+        """First approval.
+        zh: 首次审核通过的时间。
+        """
 
     @_builtins.property
     def status_changed_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -125,10 +145,12 @@ class Merchant(_message.Message):
         refund_callback_enabled: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        return_delay_seconds: _builtins.int = ...,
+        logo_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -192,22 +214,40 @@ class ListMerchantsRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Only the merchant with this code."""
+    """Only the merchant with this code.
+    zh: 只返回商户编码等于该值的商户。
+    """
     page_size: _builtins.int
-    """At most this many; without it all of them, up to 1000."""
+    """At most this many; without it all of them, up to 1000.
+    zh: 本页最多返回多少条;不传时全部返回,最多 1000 条。
+    """
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the page before.
+    zh: 上一页返回的 nextPageToken。
+    """
+    search: _builtins.str
+    """Only merchants that have this in their code, name, legal name or contact e-mail, in any case.
+    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字的商户,不区分大小写。
+    """
+    status: Global___MerchantStatus.ValueType
+    """Only merchants of this status.
+    zh: 只返回该状态的商户。
+    """
     def __init__(
         self,
         *,
         code: _builtins.str | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str | None = ...,
+        search: _builtins.str | None = ...,
+        status: Global___MerchantStatus.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "code", b"code", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "_search", b"_search", "_status", b"_status", "code", b"code", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "code", b"code", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "_search", b"_search", "_status", b"_status", "code", b"code", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
     _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
@@ -215,12 +255,20 @@ class ListMerchantsRequest(_message.Message):
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
     _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
     _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    _WhichOneofReturnType__search: _TypeAlias = _typing.Literal["search"]  # noqa: Y015
+    _WhichOneofArgType__search: _TypeAlias = _typing.Literal["_search", b"_search"]  # noqa: Y015
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__search) -> _WhichOneofReturnType__search | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___ListMerchantsRequest: _TypeAlias = ListMerchantsRequest  # noqa: Y015
 
@@ -231,7 +279,9 @@ class ListMerchantsResponse(_message.Message):
     MERCHANTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Left out on the last page."""
+    """Left out on the last page.
+    zh: 下一页的游标;最后一页没有此字段。
+    """
     @_builtins.property
     def merchants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Merchant]: ...
     def __init__(
@@ -267,11 +317,16 @@ class CreateMerchantRequest(_message.Message):
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """2 to 64 of A-Z a-z 0-9 _ - and unique."""
+    """2 to 64 of A-Z a-z 0-9 _ - and unique.
+    zh: 商户编码:2 到 64 个 A-Z a-z 0-9 _ - 字符,不可重复。
+    """
     name: _builtins.str
     status: Global___MerchantStatus.ValueType
-    """Without it APPROVED."""
+    """Without it APPROVED.
+    zh: 不传时为 APPROVED。
+    """
     legal_name: _builtins.str
     contact_name: _builtins.str
     contact_email: _builtins.str
@@ -281,12 +336,22 @@ class CreateMerchantRequest(_message.Message):
     review_note: _builtins.str
     callback_base: _builtins.str
     notify_secret: _builtins.str
-    """Signs merchant callbacks; made by us when absent."""
+    """Signs merchant callbacks; made by us when absent.
+    zh: 商户回调的签名密钥;不传时自动生成。
+    """
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
-    """True when absent."""
+    """True when absent.
+    zh: 不传时为 true。
+    """
     refund_callback_enabled: _builtins.bool
-    """Events payment.refund.updated; true when absent."""
+    """Events payment.refund.updated; true when absent.
+    zh: 是否发送 payment.refund.updated 事件;不传时为 true。
+    """
+    return_delay_seconds: _builtins.int
+    """5 when absent.
+    zh: 结果页返回商户前等待的秒数;不传时为 5。
+    """
     def __init__(
         self,
         *,
@@ -305,10 +370,11 @@ class CreateMerchantRequest(_message.Message):
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool | None = ...,
         refund_callback_enabled: _builtins.bool | None = ...,
+        return_delay_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -332,6 +398,8 @@ class CreateMerchantRequest(_message.Message):
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
     _WhichOneofReturnType__refund_callback_enabled: _TypeAlias = _typing.Literal["refund_callback_enabled"]  # noqa: Y015
     _WhichOneofArgType__refund_callback_enabled: _TypeAlias = _typing.Literal["_refund_callback_enabled", b"_refund_callback_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__return_delay_seconds: _TypeAlias = _typing.Literal["return_delay_seconds"]  # noqa: Y015
+    _WhichOneofArgType__return_delay_seconds: _TypeAlias = _typing.Literal["_return_delay_seconds", b"_return_delay_seconds"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
@@ -358,6 +426,8 @@ class CreateMerchantRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__onboarding_note) -> _WhichOneofReturnType__onboarding_note | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_callback_enabled) -> _WhichOneofReturnType__refund_callback_enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__return_delay_seconds) -> _WhichOneofReturnType__return_delay_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
@@ -391,7 +461,9 @@ class GetMerchantRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The merchant's id, or its code."""
+    """The merchant's id, or its code.
+    zh: 商户的编号,或商户编码。
+    """
     def __init__(
         self,
         *,
@@ -445,9 +517,12 @@ class UpdateMerchantRequest(_message.Message):
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The merchant's id, or its code."""
+    """The merchant's id, or its code.
+    zh: 商户的编号,或商户编码。
+    """
     code: _builtins.str
     name: _builtins.str
     status: Global___MerchantStatus.ValueType
@@ -460,10 +535,13 @@ class UpdateMerchantRequest(_message.Message):
     review_note: _builtins.str
     callback_base: _builtins.str
     notify_secret: _builtins.str
-    """Sending the mask back changes nothing."""
+    """Sending the mask back changes nothing.
+    zh: 传回脱敏值不会改变原值。
+    """
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
     refund_callback_enabled: _builtins.bool
+    return_delay_seconds: _builtins.int
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; over HTTP, those that the body has."""
@@ -487,11 +565,12 @@ class UpdateMerchantRequest(_message.Message):
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool | None = ...,
         refund_callback_enabled: _builtins.bool | None = ...,
+        return_delay_seconds: _builtins.int | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -519,6 +598,8 @@ class UpdateMerchantRequest(_message.Message):
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
     _WhichOneofReturnType__refund_callback_enabled: _TypeAlias = _typing.Literal["refund_callback_enabled"]  # noqa: Y015
     _WhichOneofArgType__refund_callback_enabled: _TypeAlias = _typing.Literal["_refund_callback_enabled", b"_refund_callback_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__return_delay_seconds: _TypeAlias = _typing.Literal["return_delay_seconds"]  # noqa: Y015
+    _WhichOneofArgType__return_delay_seconds: _TypeAlias = _typing.Literal["_return_delay_seconds", b"_return_delay_seconds"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
@@ -550,6 +631,8 @@ class UpdateMerchantRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_callback_enabled) -> _WhichOneofReturnType__refund_callback_enabled | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__return_delay_seconds) -> _WhichOneofReturnType__return_delay_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
@@ -577,6 +660,96 @@ class UpdateMerchantResponse(_message.Message):
 Global___UpdateMerchantResponse: _TypeAlias = UpdateMerchantResponse  # noqa: Y015
 
 @_typing.final
+class GetMerchantLogoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The merchant's id, or its code."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMerchantLogoRequest: _TypeAlias = GetMerchantLogoRequest  # noqa: Y015
+
+@_typing.final
+class GetMerchantLogoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """image/png, image/jpeg or image/webp."""
+    content: _builtins.bytes
+    etag: _builtins.str
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_type", b"content_type", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMerchantLogoResponse: _TypeAlias = GetMerchantLogoResponse  # noqa: Y015
+
+@_typing.final
+class SetMerchantLogoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The merchant's id, or its code."""
+    content: _builtins.bytes
+    """PNG, JPEG or WebP of at most 32 KiB, 16 to 1024 pixels on each side; empty removes the logo."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMerchantLogoRequest: _TypeAlias = SetMerchantLogoRequest  # noqa: Y015
+
+@_typing.final
+class SetMerchantLogoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def merchant(self) -> Global___Merchant: ...
+    def __init__(
+        self,
+        *,
+        merchant: Global___Merchant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMerchantLogoResponse: _TypeAlias = SetMerchantLogoResponse  # noqa: Y015
+
+@_typing.final
 class Binding(_message.Message):
     """Which account serves a channel of a merchant, with limits and fee."""
 
@@ -598,12 +771,18 @@ class Binding(_message.Message):
     channel_code: _builtins.str
     enabled: _builtins.bool
     merchant_channel_account_id: _builtins.str
-    """Null: the newest enabled account of the channel."""
+    """Null: the newest enabled account of the channel.
+    zh: 为 null 时使用该通道最新的启用账户。
+    """
     min_amount: _builtins.str
-    """Yuan; null: no limit of its own."""
+    """Yuan; null: no limit of its own.
+    zh: 单位元;null 表示不另设限额。
+    """
     max_amount: _builtins.str
     fee_rate: _builtins.str
-    """Four decimals."""
+    """Four decimals.
+    zh: 费率,四位小数。
+    """
     @_builtins.property
     def merchant_channel_account(self) -> Global___BoundAccount: ...
     @_builtins.property
@@ -681,7 +860,9 @@ class ListBindingsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     page_size: _builtins.int
-    """At most this many; without it all of them, up to 1000."""
+    """At most this many; without it all of them, up to 1000.
+    zh: 本页最多返回多少条;不传时全部返回,最多 1000 条。
+    """
     page_token: _builtins.str
     def __init__(
         self,
@@ -716,7 +897,9 @@ class ListBindingsResponse(_message.Message):
     BINDINGS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Left out on the last page."""
+    """Left out on the last page.
+    zh: 下一页的游标;最后一页没有此字段。
+    """
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]: ...
     def __init__(
@@ -748,13 +931,19 @@ class SetBindingRequest(_message.Message):
     merchant_code: _builtins.str
     channel_code: _builtins.str
     enabled: _builtins.bool
-    """True when absent on a new binding; unchanged when absent on an existing one."""
+    """True when absent on a new binding; unchanged when absent on an existing one.
+    zh: 新建路由时不传即为 true;已有路由不传则保持不变。
+    """
     merchant_channel_account_id: _builtins.str
     min_amount: _builtins.str
-    """Yuan."""
+    """Yuan.
+    zh: 单位元。
+    """
     max_amount: _builtins.str
     fee_rate: _builtins.str
-    """0 to 1 with at most four decimals."""
+    """0 to 1 with at most four decimals.
+    zh: 费率,0 到 1,最多四位小数。
+    """
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; over HTTP, those that the body has."""

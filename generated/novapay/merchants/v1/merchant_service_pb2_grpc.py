@@ -54,6 +54,16 @@ class MerchantServiceStub:
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantResponse.FromString,
                 _registered_method=True)
+        self.GetMerchantLogo = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/GetMerchantLogo',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoResponse.FromString,
+                _registered_method=True)
+        self.SetMerchantLogo = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/SetMerchantLogo',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoResponse.FromString,
+                _registered_method=True)
         self.ListBindings = channel.unary_unary(
                 '/novapay.merchants.v1.MerchantService/ListBindings',
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListBindingsRequest.SerializeToString,
@@ -126,6 +136,20 @@ class MerchantServiceServicer:
     def UpdateMerchant(self, request, context):
         """Change a merchant. A field that is absent stays; null or empty clears it.
         zh: 更新商户
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMerchantLogo(self, request, context):
+        """A merchant's logo as it was set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMerchantLogo(self, request, context):
+        """Set the logo that payers see, or remove it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,6 +235,16 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.UpdateMerchant,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantResponse.SerializeToString,
+            ),
+            'GetMerchantLogo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMerchantLogo,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoResponse.SerializeToString,
+            ),
+            'SetMerchantLogo': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMerchantLogo,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoResponse.SerializeToString,
             ),
             'ListBindings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBindings,
@@ -361,6 +395,60 @@ class MerchantService:
             '/novapay.merchants.v1.MerchantService/UpdateMerchant',
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantRequest.SerializeToString,
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMerchantLogo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/GetMerchantLogo',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMerchantLogo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/SetMerchantLogo',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class MerchantServiceStub:
     """Change a merchant. A field that is absent stays; null or empty clears it.
     zh: 更新商户
     """
+    GetMerchantLogo: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.GetMerchantLogoRequest, _merchant_service_pb2.GetMerchantLogoResponse]
+    """A merchant's logo as it was set."""
+    SetMerchantLogo: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.SetMerchantLogoRequest, _merchant_service_pb2.SetMerchantLogoResponse]
+    """Set the logo that payers see, or remove it."""
     ListBindings: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListBindingsRequest, _merchant_service_pb2.ListBindingsResponse]
     """List which account serves which channel of which merchant.
     zh: 获取商户通道路由列表
@@ -87,6 +91,10 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     """Change a merchant. A field that is absent stays; null or empty clears it.
     zh: 更新商户
     """
+    GetMerchantLogo: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.GetMerchantLogoRequest, _merchant_service_pb2.GetMerchantLogoResponse]  # type: ignore[assignment]
+    """A merchant's logo as it was set."""
+    SetMerchantLogo: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.SetMerchantLogoRequest, _merchant_service_pb2.SetMerchantLogoResponse]  # type: ignore[assignment]
+    """Set the logo that payers see, or remove it."""
     ListBindings: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ListBindingsRequest, _merchant_service_pb2.ListBindingsResponse]  # type: ignore[assignment]
     """List which account serves which channel of which merchant.
     zh: 获取商户通道路由列表
@@ -148,6 +156,22 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         """Change a merchant. A field that is absent stays; null or empty clears it.
         zh: 更新商户
         """
+
+    @_abc_1.abstractmethod
+    def GetMerchantLogo(
+        self,
+        request: _merchant_service_pb2.GetMerchantLogoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.GetMerchantLogoResponse, _abc.Awaitable[_merchant_service_pb2.GetMerchantLogoResponse]]:
+        """A merchant's logo as it was set."""
+
+    @_abc_1.abstractmethod
+    def SetMerchantLogo(
+        self,
+        request: _merchant_service_pb2.SetMerchantLogoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.SetMerchantLogoResponse, _abc.Awaitable[_merchant_service_pb2.SetMerchantLogoResponse]]:
+        """Set the logo that payers see, or remove it."""
 
     @_abc_1.abstractmethod
     def ListBindings(

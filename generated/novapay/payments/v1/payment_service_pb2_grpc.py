@@ -64,6 +64,11 @@ class PaymentServiceStub:
                 request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutRequest.SerializeToString,
                 response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutResponse.FromString,
                 _registered_method=True)
+        self.GetCheckoutLogo = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/GetCheckoutLogo',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoResponse.FromString,
+                _registered_method=True)
         self.RetryCallback = channel.unary_unary(
                 '/novapay.payments.v1.PaymentService/RetryCallback',
                 request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryCallbackRequest.SerializeToString,
@@ -160,6 +165,13 @@ class PaymentServiceServicer:
 
     def GetCheckout(self, request, context):
         """What the hosted cashier shows a payer. Asks the provider at most once in a few seconds per order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckoutLogo(self, request, context):
+        """The logo of the merchant that an order belongs to, for the cashier.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -276,6 +288,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.GetCheckout,
                     request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutRequest.FromString,
                     response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutResponse.SerializeToString,
+            ),
+            'GetCheckoutLogo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckoutLogo,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoResponse.SerializeToString,
             ),
             'RetryCallback': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryCallback,
@@ -490,6 +507,33 @@ class PaymentService:
             '/novapay.payments.v1.PaymentService/GetCheckout',
             novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutRequest.SerializeToString,
             novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckoutLogo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/GetCheckoutLogo',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoResponse.FromString,
             options,
             channel_credentials,
             insecure,

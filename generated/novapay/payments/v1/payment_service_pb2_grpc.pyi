@@ -53,6 +53,8 @@ class PaymentServiceStub:
     """Take a provider's notification: verify it, record what it proves, and say what to answer."""
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetCheckoutRequest, _payment_service_pb2.GetCheckoutResponse]
     """What the hosted cashier shows a payer. Asks the provider at most once in a few seconds per order."""
+    GetCheckoutLogo: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetCheckoutLogoRequest, _payment_service_pb2.GetCheckoutLogoResponse]
+    """The logo of the merchant that an order belongs to, for the cashier."""
     RetryCallback: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.RetryCallbackRequest, _payment_service_pb2.RetryCallbackResponse]
     """Send the merchant callback of an order at once, whatever its count of attempts.
     zh: 重试商户业务回调
@@ -115,6 +117,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """Take a provider's notification: verify it, record what it proves, and say what to answer."""
     GetCheckout: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetCheckoutRequest, _payment_service_pb2.GetCheckoutResponse]  # type: ignore[assignment]
     """What the hosted cashier shows a payer. Asks the provider at most once in a few seconds per order."""
+    GetCheckoutLogo: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetCheckoutLogoRequest, _payment_service_pb2.GetCheckoutLogoResponse]  # type: ignore[assignment]
+    """The logo of the merchant that an order belongs to, for the cashier."""
     RetryCallback: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.RetryCallbackRequest, _payment_service_pb2.RetryCallbackResponse]  # type: ignore[assignment]
     """Send the merchant callback of an order at once, whatever its count of attempts.
     zh: 重试商户业务回调
@@ -210,6 +214,14 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.GetCheckoutResponse, _abc.Awaitable[_payment_service_pb2.GetCheckoutResponse]]:
         """What the hosted cashier shows a payer. Asks the provider at most once in a few seconds per order."""
+
+    @_abc_1.abstractmethod
+    def GetCheckoutLogo(
+        self,
+        request: _payment_service_pb2.GetCheckoutLogoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.GetCheckoutLogoResponse, _abc.Awaitable[_payment_service_pb2.GetCheckoutLogoResponse]]:
+        """The logo of the merchant that an order belongs to, for the cashier."""
 
     @_abc_1.abstractmethod
     def RetryCallback(

@@ -992,9 +992,17 @@ class BooksCheck(_message.Message):
     HOLDS_FIELD_NUMBER: _builtins.int
     VIOLATIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name of the check.
+    zh: 检查项名称
+    """
     holds: _builtins.bool
+    """Whether it holds.
+    zh: 是否通过
+    """
     violations: _builtins.int
-    """Rows that break it."""
+    """Rows that break it.
+    zh: 违反该项的行数
+    """
     def __init__(
         self,
         *,
@@ -1026,26 +1034,52 @@ class ListPaymentOrdersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
-    """Only this merchant's."""
+    """Only this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     search: _builtins.str
-    """Any number that there is: of the order, a refund or a delivery, ours, the merchant's or the provider's."""
+    """Any number that there is: of the order, a refund or a delivery, ours, the merchant's or the provider's.
+    zh: 任意编号:订单、退款或投递的编号,不论是 NovaPay、商户还是渠道的
+    """
     status: Global___OrderStatus.ValueType
+    """The status.
+    zh: 状态
+    """
     channel_code: _builtins.str
+    """The channel.
+    zh: 支付通道
+    """
     late: _builtins.bool
-    """Only those whose money came after they had been closed or had failed."""
+    """Only those whose money came after they had been closed or had failed.
+    zh: 是否在关闭或失败之后才到账
+    """
     stuck: _builtins.bool
-    """Only those that are open although their time has long been over."""
+    """Only those that are open although their time has long been over.
+    zh: 滞留:早该结束却仍未结束
+    """
     amount: _builtins.str
-    """Exactly this amount, in yuan."""
+    """Exactly this amount, in yuan.
+    zh: 金额(元),精确匹配
+    """
     page_size: _builtins.int
+    """How many at most.
+    zh: 每页条数
+    """
     page_token: _builtins.str
+    """The next page of an earlier answer.
+    zh: 上一页返回的 nextPageToken
+    """
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:
-        """Created at or after."""
+        """Created at or after.
+        zh: 创建时间不早于
+        """
 
     @_builtins.property
     def created_to(self) -> _timestamp_pb2.Timestamp:
-        """Created before."""
+        """Created before.
+        zh: 创建时间早于
+        """
 
     def __init__(
         self,
@@ -1121,12 +1155,20 @@ class ListPaymentOrdersResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEARCHED_BACK_TO_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Also set on a page that is not full: then so many orders were looked through that the search goes on in the next."""
+    """Also set on a page that is not full: then so many orders were looked through that the search goes on in the next.
+    zh: 下一页标记;为空表示没有更多
+    """
     @_builtins.property
-    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentOrderSummary]: ...
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentOrderSummary]:
+        """Orders.
+        zh: 订单
+        """
+
     @_builtins.property
     def searched_back_to(self) -> _timestamp_pb2.Timestamp:
-        """On a page that is not full but has a next one: everything created since then has been looked through."""
+        """On a page that is not full but has a next one: everything created since then has been looked through.
+        zh: 本页未满但仍有下一页时:此时间之后创建的都已查过
+        """
 
     def __init__(
         self,
@@ -1168,26 +1210,75 @@ class PaymentOrderSummary(_message.Message):
     EXPIRE_AT_FIELD_NUMBER: _builtins.int
     PAID_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     merchant_code: _builtins.str
+    """The merchant's code.
+    zh: 商户编码
+    """
     external_order_id: _builtins.str
+    """The merchant's id of the order.
+    zh: 商户订单号
+    """
     channel_code: _builtins.str
+    """The channel.
+    zh: 支付通道
+    """
     amount: _builtins.str
+    """The amount, in yuan.
+    zh: 金额(元)
+    """
     refunded_amount: _builtins.str
+    """What has gone back to the payer, in yuan.
+    zh: 已退金额(元)
+    """
     currency: _builtins.str
+    """CNY.
+    zh: 币种,CNY
+    """
     subject: _builtins.str
+    """What is paid for.
+    zh: 商品标题
+    """
     status: Global___OrderStatus.ValueType
+    """The status.
+    zh: 状态
+    """
     provider_status: _builtins.str
+    """The provider's own word for the state.
+    zh: 渠道侧状态
+    """
     gateway_order_id: _builtins.str
+    """The provider's number of the payment.
+    zh: 渠道支付单号
+    """
     callback_status: Global___CallbackStatus.ValueType
-    """Of the newest delivery; null: none was queued."""
+    """Of the newest delivery; null: none was queued.
+    zh: 最近一次商户回调的状态;没有为 null
+    """
     late: _builtins.bool
-    """Money came after the order had been closed or had failed."""
+    """Money came after the order had been closed or had failed.
+    zh: 是否在关闭或失败之后才到账
+    """
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made.
+        zh: 创建时间
+        """
+
     @_builtins.property
-    def expire_at(self) -> _timestamp_pb2.Timestamp: ...
+    def expire_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when it can be paid.
+        zh: 支付截止时间
+        """
+
     @_builtins.property
-    def paid_at(self) -> _timestamp_pb2.Timestamp: ...
+    def paid_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was paid.
+        zh: 支付时间
+        """
+
     def __init__(
         self,
         *,
@@ -1238,9 +1329,13 @@ class GetPaymentOrderRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     MERCHANT_CODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """NovaPay's id."""
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     merchant_code: _builtins.str
-    """Only if it is this merchant's."""
+    """Only if it is this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     def __init__(
         self,
         *,
@@ -1278,37 +1373,84 @@ class GetPaymentOrderResponse(_message.Message):
     TIMELINE_FIELD_NUMBER: _builtins.int
     DIAGNOSIS_FIELD_NUMBER: _builtins.int
     merchant_name: _builtins.str
+    """The merchant's name.
+    zh: 商户名称
+    """
     account_name: _builtins.str
+    """The account's display name.
+    zh: 通道账户名称
+    """
     account_enabled: _builtins.bool
+    """Whether the account is enabled.
+    zh: 通道账户是否启用
+    """
     late: _builtins.bool
+    """Money came after the order had been closed or had failed.
+    zh: 是否在关闭或失败之后才到账
+    """
     failure_code: _builtins.str
-    """Of a failed order: the provider's code and text."""
+    """Of a failed order: the provider's code and text.
+    zh: 失败订单:渠道错误码
+    """
     failure_message: _builtins.str
+    """The provider's text.
+    zh: 失败订单:渠道错误说明
+    """
     ask_answer: _builtins.str
+    """What it said.
+    zh: 渠道的回答
+    """
     ask_failure: _builtins.str
+    """Why there was no answer.
+    zh: 没有得到回答的原因
+    """
     @_builtins.property
-    def order(self) -> Global___PaymentOrder: ...
+    def order(self) -> Global___PaymentOrder:
+        """The order.
+        zh: 订单
+        """
+
     @_builtins.property
     def asked_at(self) -> _timestamp_pb2.Timestamp:
-        """When the provider was last asked, and what it said or why there was no answer."""
+        """When the provider was last asked, and what it said or why there was no answer.
+        zh: 最近一次向渠道查询的时间
+        """
 
     @_builtins.property
     def ask_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is asked next."""
+        """When it is asked next.
+        zh: 下一次向渠道查询的时间
+        """
 
     @_builtins.property
-    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_refund_service_pb2.Refund]: ...
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_refund_service_pb2.Refund]:
+        """Refunds.
+        zh: 退款
+        """
+
     @_builtins.property
-    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]: ...
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+        """Deliveries of merchant callbacks.
+        zh: 商户回调投递
+        """
+
     @_builtins.property
-    def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anomaly]: ...
+    def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anomaly]:
+        """What a person should look at.
+        zh: 需要人工处理的异常
+        """
+
     @_builtins.property
     def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineEntry]:
-        """Oldest first."""
+        """Oldest first.
+        zh: 时间线,从早到晚
+        """
 
     @_builtins.property
     def diagnosis(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
-        """Why it is not paid, or how it came to be; the most telling finding first."""
+        """Why it is not paid, or how it came to be; the most telling finding first.
+        zh: 为什么没有支付(或如何支付的):最能说明问题的在前
+        """
 
     def __init__(
         self,
@@ -1375,18 +1517,37 @@ class TimelineEntry(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """event, notification, ask, payment, delivery, attempt, journal or anomaly."""
+    """event, notification, ask, payment, delivery, attempt, journal or anomaly.
+    zh: 类型
+    """
     code: _builtins.str
-    """What of that kind, such as create, applied, delivered, CAPTURE, LATE_PAYMENT."""
+    """What of that kind, such as create, applied, delivered, CAPTURE, LATE_PAYMENT.
+    zh: 代码
+    """
     actor: _builtins.str
-    """merchant, payer, provider, operator:<email>, service, worker:<name>."""
+    """merchant, payer, provider, operator:<email>, service, worker:<name>.
+    zh: 谁做的:merchant、payer、provider、operator:<email>、service、worker:<name>
+    """
     subject_id: _builtins.str
-    """The refund, delivery or anomaly that it is about; null: the order itself."""
+    """The refund, delivery or anomaly that it is about; null: the order itself.
+    zh: 涉及的退款、投递或异常编号;为 null 时是订单本身
+    """
     request_id: _builtins.str
+    """The request that did it.
+    zh: 请求编号
+    """
     @_builtins.property
-    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened.
+        zh: 发生时间
+        """
+
     @_builtins.property
-    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]: ...
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
+        """What is known about it.
+        zh: 具体事实
+        """
+
     def __init__(
         self,
         *,
@@ -1426,9 +1587,15 @@ class Finding(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Such as WAITING_FOR_PAYER, NEVER_OPENED, EXPIRED, NOTIFICATIONS_REJECTED, ACCOUNT_DISABLED."""
+    """Such as WAITING_FOR_PAYER, NEVER_OPENED, EXPIRED, NOTIFICATIONS_REJECTED, ACCOUNT_DISABLED.
+    zh: 代码
+    """
     @_builtins.property
-    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]: ...
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
+        """What is known about it.
+        zh: 具体事实
+        """
+
     def __init__(
         self,
         *,
@@ -1450,7 +1617,13 @@ class Fact(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Name.
+    zh: 名称
+    """
     value: _builtins.str
+    """Value.
+    zh: 值
+    """
     def __init__(
         self,
         *,
@@ -1477,16 +1650,33 @@ class ListDeliveriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
-    """Only this merchant's."""
+    """Only this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     status: Global___CallbackStatus.ValueType
+    """The status.
+    zh: 状态
+    """
     event: _builtins.str
-    """Only this event, such as payment.order.updated."""
+    """Only this event, such as payment.order.updated.
+    zh: 事件,如 payment.order.updated
+    """
     due: _builtins.bool
-    """Only those that are not told yet and whose time has come."""
+    """Only those that are not told yet and whose time has come.
+    zh: 仅尚未送达且已到发送时间的
+    """
     undelivered: _builtins.bool
-    """Only those that are not told yet, the oldest first."""
+    """Only those that are not told yet, the oldest first.
+    zh: 尚未送达的
+    """
     page_size: _builtins.int
+    """How many at most.
+    zh: 每页条数
+    """
     page_token: _builtins.str
+    """The next page of an earlier answer.
+    zh: 上一页返回的 nextPageToken
+    """
     def __init__(
         self,
         *,
@@ -1541,11 +1731,20 @@ class ListDeliveriesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEARCHED_BACK_TO_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Where the next page begins; empty on the last one.
+    zh: 下一页标记;为空表示没有更多
+    """
     @_builtins.property
-    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]: ...
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+        """Deliveries of merchant callbacks.
+        zh: 商户回调投递
+        """
+
     @_builtins.property
     def searched_back_to(self) -> _timestamp_pb2.Timestamp:
-        """On a page that is not full but has a next one: everything since then has been looked through."""
+        """On a page that is not full but has a next one: everything since then has been looked through.
+        zh: 本页未满但仍有下一页时:此时间之后创建的都已查过
+        """
 
     def __init__(
         self,
@@ -1582,23 +1781,55 @@ class Delivery(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     DELIVERED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     merchant_code: _builtins.str
+    """The merchant's code.
+    zh: 商户编码
+    """
     order_id: _builtins.str
+    """NovaPay's id of the order.
+    zh: 订单编号
+    """
     refund_id: _builtins.str
+    """NovaPay's id of the refund.
+    zh: 退款编号
+    """
     event: _builtins.str
-    """Such as payment.order.updated."""
+    """Such as payment.order.updated.
+    zh: 事件,如 payment.order.updated
+    """
     resulting_status: _builtins.str
-    """The status that it tells."""
+    """The status that it tells.
+    zh: 通知的状态
+    """
     status: Global___CallbackStatus.ValueType
+    """The status.
+    zh: 状态
+    """
     attempt_count: _builtins.int
+    """Tries begun.
+    zh: 已尝试次数
+    """
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is sent next; null: not any more."""
+        """When it is sent next; null: not any more.
+        zh: 下次发送时间;为 null 表示不再发送
+        """
 
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made.
+        zh: 创建时间
+        """
+
     @_builtins.property
-    def delivered_at(self) -> _timestamp_pb2.Timestamp: ...
+    def delivered_at(self) -> _timestamp_pb2.Timestamp:
+        """When the merchant accepted it.
+        zh: 送达时间
+        """
+
     def __init__(
         self,
         *,
@@ -1640,8 +1871,13 @@ class GetDeliveryRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     MERCHANT_CODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     merchant_code: _builtins.str
-    """Only if it is this merchant's."""
+    """Only if it is this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     def __init__(
         self,
         *,
@@ -1666,12 +1902,20 @@ class GetDeliveryResponse(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     body: _builtins.str
-    """What is sent, the same in every attempt: JSON text."""
+    """What is sent, the same in every attempt: JSON text.
+    zh: 每次都相同的请求体:JSON 文本
+    """
     @_builtins.property
-    def delivery(self) -> Global___Delivery: ...
+    def delivery(self) -> Global___Delivery:
+        """The delivery.
+        zh: 投递
+        """
+
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryAttempt]:
-        """Oldest first."""
+        """Oldest first.
+        zh: 每次尝试,从早到晚
+        """
 
     def __init__(
         self,
@@ -1705,22 +1949,51 @@ class DeliveryAttempt(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    """Its number, from 1.
+    zh: 第几次
+    """
     url: _builtins.str
+    """Where it was sent.
+    zh: 发送地址
+    """
     outcome: _builtins.str
-    """delivered, failed or lost; null while open."""
+    """delivered, failed or lost; null while open.
+    zh: delivered、failed 或 lost;进行中为 null
+    """
     http_status: _builtins.int
+    """The HTTP status of the answer.
+    zh: 响应的 HTTP 状态码
+    """
     response_body: _builtins.str
-    """The beginning of the answer; bytes that are no text are replaced."""
+    """The beginning of the answer; bytes that are no text are replaced.
+    zh: 响应体开头部分;无法识别的字节会被替换
+    """
     error: _builtins.str
+    """What went wrong.
+    zh: 错误原因
+    """
     duration_ms: _builtins.int
+    """How long it took, in milliseconds.
+    zh: 耗时(毫秒)
+    """
     @_builtins.property
     def request_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
-        """As they were sent; the secret is not among them."""
+        """As they were sent; the secret is not among them.
+        zh: 实际发送的请求头,不含密钥
+        """
 
     @_builtins.property
-    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began.
+        zh: 开始时间
+        """
+
     @_builtins.property
-    def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    def finished_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended.
+        zh: 结束时间
+        """
+
     def __init__(
         self,
         *,
@@ -1777,8 +2050,13 @@ class RetryDeliveryRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     MERCHANT_CODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     merchant_code: _builtins.str
-    """Only if it is this merchant's."""
+    """Only if it is this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     def __init__(
         self,
         *,
@@ -1805,11 +2083,25 @@ class RetryDeliveryResponse(_message.Message):
     HTTP_STATUS_FIELD_NUMBER: _builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
     delivered: _builtins.bool
+    """Whether the merchant accepted it.
+    zh: 是否已送达
+    """
     skipped: _builtins.bool
-    """True: nothing was sent; reason says why."""
+    """True: nothing was sent; reason says why.
+    zh: true:没有发送,原因见 reason
+    """
     reason: _builtins.str
+    """Why nothing was sent.
+    zh: 未发送的原因
+    """
     http_status: _builtins.int
+    """The HTTP status of the answer.
+    zh: 响应的 HTTP 状态码
+    """
     error_message: _builtins.str
+    """What went wrong.
+    zh: 错误原因
+    """
     def __init__(
         self,
         *,
@@ -1848,13 +2140,25 @@ class ListAnomaliesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
-    """Only this merchant's."""
+    """Only this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     kind: _builtins.str
-    """Only this kind."""
+    """Only this kind.
+    zh: 类型
+    """
     resolved: _builtins.bool
-    """True: those put away; else those that are open."""
+    """True: those put away; else those that are open.
+    zh: true:已处理的;否则为未处理的
+    """
     page_size: _builtins.int
+    """How many at most.
+    zh: 每页条数
+    """
     page_token: _builtins.str
+    """The next page of an earlier answer.
+    zh: 上一页返回的 nextPageToken
+    """
     def __init__(
         self,
         *,
@@ -1898,8 +2202,15 @@ class ListAnomaliesResponse(_message.Message):
     ANOMALIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Where the next page begins; empty on the last one.
+    zh: 下一页标记;为空表示没有更多
+    """
     @_builtins.property
-    def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anomaly]: ...
+    def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anomaly]:
+        """What a person should look at.
+        zh: 需要人工处理的异常
+        """
+
     def __init__(
         self,
         *,
@@ -1931,19 +2242,49 @@ class Anomaly(_message.Message):
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     merchant_code: _builtins.str
+    """The merchant's code.
+    zh: 商户编码
+    """
     kind: _builtins.str
-    """LATE_PAYMENT, DUPLICATE_PAYMENT, AMOUNT_MISMATCH or REFUND_STUCK."""
+    """LATE_PAYMENT, DUPLICATE_PAYMENT, AMOUNT_MISMATCH or REFUND_STUCK.
+    zh: 类型
+    """
     order_id: _builtins.str
+    """NovaPay's id of the order.
+    zh: 订单编号
+    """
     refund_id: _builtins.str
+    """NovaPay's id of the refund.
+    zh: 退款编号
+    """
     detail: _builtins.str
+    """What was found.
+    zh: 详情
+    """
     resolved_by: _builtins.str
-    """Who put it away, and what they say was done."""
+    """Who put it away, and what they say was done.
+    zh: 处理人
+    """
     note: _builtins.str
+    """What was done about it.
+    zh: 处理说明
+    """
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made.
+        zh: 创建时间
+        """
+
     @_builtins.property
-    def resolved_at(self) -> _timestamp_pb2.Timestamp: ...
+    def resolved_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was put away.
+        zh: 处理时间
+        """
+
     def __init__(
         self,
         *,
@@ -1992,8 +2333,13 @@ class ResolveAnomalyRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """NovaPay's id.
+    zh: NovaPay 编号
+    """
     note: _builtins.str
-    """What was done about it."""
+    """What was done about it.
+    zh: 处理说明
+    """
     def __init__(
         self,
         *,
@@ -2014,7 +2360,11 @@ class ResolveAnomalyResponse(_message.Message):
 
     ANOMALY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def anomaly(self) -> Global___Anomaly: ...
+    def anomaly(self) -> Global___Anomaly:
+        """The anomaly.
+        zh: 异常
+        """
+
     def __init__(
         self,
         *,
@@ -2034,7 +2384,9 @@ class GetOverviewRequest(_message.Message):
 
     MERCHANT_CODE_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
-    """Only this merchant's."""
+    """Only this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     def __init__(
         self,
         *,
@@ -2059,14 +2411,28 @@ class GetOverviewResponse(_message.Message):
     CALLBACKS_FIELD_NUMBER: _builtins.int
     BOOKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def money(self) -> Global___MoneyFlow: ...
+    def money(self) -> Global___MoneyFlow:
+        """Is money flowing?
+        zh: 资金流动情况
+        """
+
     @_builtins.property
-    def stuck(self) -> Global___Stuck: ...
+    def stuck(self) -> Global___Stuck:
+        """Is anything stuck?
+        zh: 滞留与异常
+        """
+
     @_builtins.property
-    def callbacks(self) -> Global___Callbacks: ...
+    def callbacks(self) -> Global___Callbacks:
+        """Are merchants told?
+        zh: 商户回调情况
+        """
+
     @_builtins.property
     def books(self) -> Global___BooksReport:
-        """Null until the books have been gone through once, and for one merchant alone."""
+        """Null until the books have been gone through once, and for one merchant alone.
+        zh: 账目检查;尚未完成一轮或只看单个商户时为 null
+        """
 
     def __init__(
         self,
@@ -2099,21 +2465,33 @@ class MoneyFlow(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def counted_at(self) -> _timestamp_pb2.Timestamp:
-        """Null until the first count."""
+        """Null until the first count.
+        zh: 统计时间;尚未统计过为 null
+        """
 
     @_builtins.property
     def last_day(self) -> Global___FlowTotals:
-        """The last 24 hours, this one included, and the same hours a week before."""
+        """The last 24 hours, this one included, and the same hours a week before.
+        zh: 最近 24 小时(含当前小时)
+        """
 
     @_builtins.property
-    def week_before(self) -> Global___FlowTotals: ...
+    def week_before(self) -> Global___FlowTotals:
+        """The same a week before.
+        zh: 上周同期
+        """
+
     @_builtins.property
     def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowHour]:
-        """Each hour of the last 48, oldest first."""
+        """Each hour of the last 48, oldest first.
+        zh: 最近 48 小时逐时统计,从早到晚
+        """
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowChannel]:
-        """The last 24 hours by channel."""
+        """The last 24 hours by channel.
+        zh: 最近 24 小时按通道统计
+        """
 
     def __init__(
         self,
@@ -2145,12 +2523,29 @@ class FlowTotals(_message.Message):
     REFUNDS_FIELD_NUMBER: _builtins.int
     REFUND_AMOUNT_FIELD_NUMBER: _builtins.int
     created: _builtins.int
+    """Orders created.
+    zh: 创建的订单数
+    """
     paid: _builtins.int
+    """Of those: paid.
+    zh: 其中已支付的订单数
+    """
     ended_unpaid: _builtins.int
-    """Of those created: what has ended without money."""
+    """Of those created: what has ended without money.
+    zh: 其中未支付而结束的订单数
+    """
     paid_amount: _builtins.str
+    """What was paid, in yuan.
+    zh: 支付金额(元)
+    """
     refunds: _builtins.int
+    """Refunds.
+    zh: 退款
+    """
     refund_amount: _builtins.str
+    """What went back, in yuan.
+    zh: 退款金额(元)
+    """
     def __init__(
         self,
         *,
@@ -2177,12 +2572,22 @@ class FlowHour(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     WEEK_BEFORE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def hour(self) -> _timestamp_pb2.Timestamp: ...
+    def hour(self) -> _timestamp_pb2.Timestamp:
+        """Where the hour begins.
+        zh: 该小时的开始时间
+        """
+
     @_builtins.property
-    def totals(self) -> Global___FlowTotals: ...
+    def totals(self) -> Global___FlowTotals:
+        """The sums.
+        zh: 合计
+        """
+
     @_builtins.property
     def week_before(self) -> Global___FlowTotals:
-        """The same hour a week before."""
+        """The same hour a week before.
+        zh: 上周同期
+        """
 
     def __init__(
         self,
@@ -2207,10 +2612,21 @@ class FlowChannel(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     WEEK_BEFORE_FIELD_NUMBER: _builtins.int
     channel_code: _builtins.str
+    """The channel.
+    zh: 支付通道
+    """
     @_builtins.property
-    def totals(self) -> Global___FlowTotals: ...
+    def totals(self) -> Global___FlowTotals:
+        """The sums.
+        zh: 合计
+        """
+
     @_builtins.property
-    def week_before(self) -> Global___FlowTotals: ...
+    def week_before(self) -> Global___FlowTotals:
+        """The same a week before.
+        zh: 上周同期
+        """
+
     def __init__(
         self,
         *,
@@ -2234,12 +2650,18 @@ class Stuck(_message.Message):
     REFUNDS_FIELD_NUMBER: _builtins.int
     ANOMALIES_FIELD_NUMBER: _builtins.int
     orders: _builtins.int
-    """Open although their time has long been over."""
+    """Open although their time has long been over.
+    zh: 订单
+    """
     refunds: _builtins.int
-    """Refunds without a definite answer for longer than an hour."""
+    """Refunds without a definite answer for longer than an hour.
+    zh: 退款
+    """
     @_builtins.property
     def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnomalyCount]:
-        """Open anomalies by kind."""
+        """Open anomalies by kind.
+        zh: 需要人工处理的异常
+        """
 
     def __init__(
         self,
@@ -2263,7 +2685,13 @@ class AnomalyCount(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
+    """Its kind.
+    zh: 类型
+    """
     count: _builtins.int
+    """How many.
+    zh: 数量
+    """
     def __init__(
         self,
         *,
@@ -2288,17 +2716,30 @@ class Callbacks(_message.Message):
     FAILING_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     undelivered: _builtins.int
-    """Not told yet; and of these the oldest."""
+    """Not told yet; and of these the oldest.
+    zh: 尚未送达的
+    """
     oldest_undelivered_id: _builtins.str
+    """The oldest one.
+    zh: 最早一条未送达投递的编号
+    """
     @_builtins.property
-    def oldest_undelivered_at(self) -> _timestamp_pb2.Timestamp: ...
+    def oldest_undelivered_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when the oldest one waits.
+        zh: 最早一条未送达投递的创建时间
+        """
+
     @_builtins.property
     def failing(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailingEndpoint]:
-        """Merchants whose callbacks fail now, the most first."""
+        """Merchants whose callbacks fail now, the most first.
+        zh: 当前回调失败的商户,最多的在前
+        """
 
     @_builtins.property
     def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostCallbacks]:
-        """Of the last 24 hours, for each account."""
+        """Of the last 24 hours, for each account.
+        zh: 最近 24 小时各账户的回调丢失情况
+        """
 
     def __init__(
         self,
@@ -2333,11 +2774,23 @@ class FailingEndpoint(_message.Message):
     OLDEST_AT_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
+    """The merchant's code.
+    zh: 商户编码
+    """
     undelivered: _builtins.int
+    """Not told yet.
+    zh: 尚未送达的
+    """
     last_error: _builtins.str
-    """How the newest attempt of the oldest one ended."""
+    """How the newest attempt of the oldest one ended.
+    zh: 最早一条最近一次尝试的错误
+    """
     @_builtins.property
-    def oldest_at(self) -> _timestamp_pb2.Timestamp: ...
+    def oldest_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when the oldest one waits.
+        zh: 最早一条的创建时间
+        """
+
     def __init__(
         self,
         *,
@@ -2369,12 +2822,29 @@ class LostCallbacks(_message.Message):
     BY_NOTIFICATION_FIELD_NUMBER: _builtins.int
     BY_ASKING_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
+    """The merchant's code.
+    zh: 商户编码
+    """
     account_id: _builtins.str
+    """The account.
+    zh: 通道账户编号
+    """
     account_name: _builtins.str
+    """The account's display name.
+    zh: 通道账户名称
+    """
     channel_code: _builtins.str
+    """The channel.
+    zh: 支付通道
+    """
     by_notification: _builtins.int
+    """By the provider's notification.
+    zh: 由渠道通知得知的支付数
+    """
     by_asking: _builtins.int
-    """By asking: the provider's notification came too late, or never."""
+    """By asking: the provider's notification came too late, or never.
+    zh: 由主动查询得知的支付数:渠道通知迟到或未到
+    """
     def __init__(
         self,
         *,
@@ -2406,15 +2876,35 @@ class BooksReport(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     ORDERS_IN_PROGRESS_FIELD_NUMBER: _builtins.int
     balanced: _builtins.bool
+    """Whether every check holds.
+    zh: 是否全部通过
+    """
     orders: _builtins.int
+    """Orders.
+    zh: 订单
+    """
     orders_in_progress: _builtins.int
-    """Where the pass that runs now has got to, in orders."""
+    """Where the pass that runs now has got to, in orders.
+    zh: 当前这一轮已检查的订单数
+    """
     @_builtins.property
-    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began.
+        zh: 开始时间
+        """
+
     @_builtins.property
-    def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    def finished_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended.
+        zh: 结束时间
+        """
+
     @_builtins.property
-    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BooksCheck]: ...
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BooksCheck]:
+        """Each check.
+        zh: 各项检查
+        """
+
     def __init__(
         self,
         *,

@@ -360,19 +360,36 @@ class ListRefundsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
-    """Only this merchant's."""
+    """Only this merchant's.
+    zh: 只看该商户;不传为全部
+    """
     status: Global___RefundStatus.ValueType
+    """The status.
+    zh: 状态
+    """
     stuck: _builtins.bool
-    """Only those without a definite answer for longer than an hour."""
+    """Only those without a definite answer for longer than an hour.
+    zh: 滞留:早该结束却仍未结束
+    """
     page_size: _builtins.int
+    """How many at most.
+    zh: 每页条数
+    """
     page_token: _builtins.str
+    """The next page of an earlier answer.
+    zh: 上一页返回的 nextPageToken
+    """
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:
-        """Created at or after."""
+        """Created at or after.
+        zh: 创建时间不早于
+        """
 
     @_builtins.property
     def created_to(self) -> _timestamp_pb2.Timestamp:
-        """Created before."""
+        """Created before.
+        zh: 创建时间早于
+        """
 
     def __init__(
         self,
@@ -428,11 +445,20 @@ class ListRefundsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEARCHED_BACK_TO_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Where the next page begins; empty on the last one.
+    zh: 下一页标记;为空表示没有更多
+    """
     @_builtins.property
-    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]: ...
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
+        """Refunds.
+        zh: 退款
+        """
+
     @_builtins.property
     def searched_back_to(self) -> _timestamp_pb2.Timestamp:
-        """On a page that is not full but has a next one: everything since then has been looked through."""
+        """On a page that is not full but has a next one: everything since then has been looked through.
+        zh: 本页未满但仍有下一页时:此时间之后创建的都已查过
+        """
 
     def __init__(
         self,

@@ -111,11 +111,12 @@ def work(settings: Settings, database_url: str) -> int:
 
 def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
     """Who handles which service."""
+    merchants = Merchants(box, settings.outbound_allow)
     return {
         "novapay.payments.v1.PaymentService": PaymentServicer(settings.public_base_url),
         "novapay.refunds.v1.RefundService": RefundServicer(),
         "novapay.merchants.v1.MerchantService": MerchantServicer(
-            Merchants(box, settings.outbound_allow),
+            merchants,
             Credentials(box),
             ChannelAccounts(
                 box,
@@ -123,7 +124,7 @@ def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
                 allow_custom_base_url=not settings.is_production,
             ),
         ),
-        "novapay.access.v1.AccessService": AccessServicer(),
+        "novapay.access.v1.AccessService": AccessServicer(merchants),
         "novapay.config.v1.ConfigService": ConfigServicer(),
     }
 

@@ -452,11 +452,11 @@ def _apply_of(
     *,
     now: datetime,
 ) -> Applied:
-    """Applies a report; a change that came from an operator's call leaves its audit record with it."""
+    """Applies a report; a change that came from a person's call leaves its audit record with it."""
 
     def work() -> Applied:
         applied = payment_results.apply_in_transaction(merchant, order.id, report, event, now=now)
-        if call.operator is not None and applied.is_news:
+        if call.is_by_person and applied.is_news:
             audit.record(
                 call,
                 action=f"payment_order.{event.cause}",

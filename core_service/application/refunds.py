@@ -153,7 +153,7 @@ def query(
 
     def work() -> RefundResult:
         applied = apply_in_transaction(merchant, refund, report, event, now=now)
-        if call.operator is not None and applied.refund.status != refund.status:
+        if call.is_by_person and applied.refund.status != refund.status:
             audit.record(
                 call,
                 action="refund.query",
@@ -253,7 +253,7 @@ def _reserved_or_found(
     payment_orders.add_event(
         reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id
     )
-    if call.operator is not None:
+    if call.is_by_person:
         audit.record(
             call,
             action="refund.create",

@@ -33,6 +33,8 @@ JOBS = (
     Job("purge_sessions", 300, purge.purge_sessions),
     Job("count_hours", 30, lambda: order_hours.count_hours(datetime.now(UTC))),
     Job("check_books", 1, books_pass.check_slice),
+    Job("purge_staff_sessions", 300, purge.purge_staff_sessions),
+    Job("purge_signed_requests", 60, purge.purge_signed_requests),
     Job("purge_sign_in_failures", 300, purge.purge_sign_in_failures),
 )
 

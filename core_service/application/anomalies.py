@@ -16,6 +16,7 @@ def resolve(call: Call, anomaly_id: str, note: str, *, now: datetime) -> Anomaly
         anomaly = anomalies.find(anomaly_id)
         if anomaly is None:
             raise CoreError("NOT_FOUND")
+        call.ensure_sees(anomaly.merchant_id, "NOT_FOUND")
         if not anomalies.resolve(anomaly, who=audit.who(call), note=note, now=now):
             raise CoreError("ANOMALY_RESOLVED")
         audit.record(

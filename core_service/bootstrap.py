@@ -16,6 +16,7 @@ import structlog
 from core_service import logs, workers
 from core_service.application import (
     access,
+    account_checks,
     administration,
     callback_attempts,
     merchant_cache,
@@ -150,6 +151,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         _ensure_readable(box)
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
+    account_checks.configure(settings.public_base_url, is_production=settings.is_production)
     sessions.configure(box)
     routing.configure(settings.outbound_allow)
     callback_attempts.configure(settings.outbound_allow)

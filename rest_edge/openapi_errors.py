@@ -78,6 +78,9 @@ ERRORS: Mapping[str, ErrorWords] = {
     "ADMIN_UNAUTHENTICATED": ErrorWords(
         "请先登录。", "登录后重试；会话可能已过期。", "Sign in and try again; the session may have ended.",
         (_OPERATOR, "signIn", "getSession", "signOut")),
+    "STAFF_UNAUTHENTICATED": ErrorWords(
+        "请先登录商户后台。", "登录后重试;会话可能已过期。",
+        "Sign in to the merchant console and try again; the session may have ended.", ()),
     "UNAUTHENTICATED": ErrorWords(
         "调用需要凭证。", "内部服务请带上服务令牌。", "Internal services send the service token.", ()),
     # 403
@@ -101,6 +104,9 @@ ERRORS: Mapping[str, ErrorWords] = {
         "Send this site's Origin, or the session's x-csrf-token.", (_CHANGE, "signIn", "signOut")),
     "PERMISSION_DENIED": ErrorWords(
         "没有权限。", "换用有权限的角色。", "Use a role that may do this.", (_OPERATOR,)),
+    "PASSWORD_CHANGE_REQUIRED": ErrorWords(
+        "请先设置自己的密码。", "在修改初始密码之前,不能进行其他操作。",
+        "Change the first password; until then nothing else is allowed.", ()),
     # 404
     "MERCHANT_NOT_FOUND": ErrorWords(
         "商户不存在。", "merchantCode 必须是该 API Key 所属的商户。",

@@ -176,6 +176,21 @@ WORDS: Mapping[str, Word] = {
     "ListMerchantsRequest.code": Word("商户编码", "The merchant's code", "demo-shop"),
     "UpdateMerchantRequest.id": Word("商户的编号或编码", "The merchant's id or code", MERCHANT_ID),
     "GetMerchantRequest.id": Word("商户的编号或编码", "The merchant's id or code", MERCHANT_ID),
+    "AccountField.group": Word(
+        "字段分组",
+        "Group of fields",
+        {
+            "code": "publicKey",
+            "labelZh": "公钥模式",
+            "labelEn": "Public key mode",
+            "helpZh": "接口加签方式为“公钥”时填写。",
+            "helpEn": "When requests are signed in public key mode.",
+        },
+    ),
+    "AccountField.name": Word("配置中的键名", "The key in the configuration", "appId"),
+    "AccountFieldGroup.code": Word("分组编码", "Code of the group", "publicKey"),
+    "CheckFinding.code": Word("结果代码", "Code of the finding", "PROVIDER_ACCEPTS"),
+    "CheckChannelAccountRequest.id": Word("通道账户编号", "Id of the account", ACCOUNT_ID),
     "RetryCallbackRequest.id": Word("NovaPay 的订单号", "NovaPay's order id", ORDER_ID),
     "Merchant.status": Word(
         "商户状态：PENDING 待审核，APPROVED 已通过，REJECTED 已拒绝，SUSPENDED 已停用",

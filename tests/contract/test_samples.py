@@ -32,7 +32,9 @@ def named(path: Path) -> str:
     return path.name
 
 
-def run(sample: Path, given: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+def run(
+    sample: Path, variables: dict[str, str], given: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     """Runs a sample; a language that this machine does not have is reported as skipped."""
     program, *options = PROGRAMS[sample.suffix]
     if shutil.which(program) is None:
@@ -62,11 +64,11 @@ def test_server_accepts_what_the_sample_signs(
         "NOVAPAY_KEY": merchant.key_id,
         "NOVAPAY_SECRET": merchant.secret,
     }
-    accepted = run(sample, **variables)
+    accepted = run(sample, variables)
     assert accepted.returncode == 0, accepted
     assert b'"created":true' in accepted.stdout
     assert "年度会员".encode() in accepted.stdout
-    refused = run(sample, **variables | {"NOVAPAY_SECRET": merchant.secret + "x"})
+    refused = run(sample, variables | {"NOVAPAY_SECRET": merchant.secret + "x"})
     assert refused.returncode != 0, refused
     assert b"INVALID_SIGNATURE" in refused.stdout
 
@@ -94,10 +96,10 @@ def test_sample_tells_genuine_callbacks_from_others(
 ) -> None:
     headers, body = callback
     secret = {"NOVAPAY_NOTIFY_SECRET": NOTIFY_SECRET}
-    genuine = run(sample, http(headers, body), **secret)
+    genuine = run(sample, secret, http(headers, body))
     assert (genuine.returncode, genuine.stdout.strip()) == (0, b"genuine"), genuine
     rotating = headers | {"webhook-signature": "v1,b2xk " + headers["webhook-signature"]}
-    assert run(sample, http(rotating, body), **secret).returncode == 0
+    assert run(sample, secret, http(rotating, body)).returncode == 0
     others = {
         "body": (headers, body.replace(b'"SUCCEEDED"', b'"CANCELLED"')),
         "own signature": (headers | {"x-novapay-signature": "0" * 64}, body),
@@ -106,5 +108,5 @@ def test_sample_tells_genuine_callbacks_from_others(
         "standard id": (headers | {"webhook-id": "dlv_other"}, body),
     }
     for what, (changed_headers, changed_body) in others.items():
-        refused = run(sample, http(changed_headers, changed_body), **secret)
+        refused = run(sample, secret, http(changed_headers, changed_body))
         assert refused.returncode == 1, (what, refused)

@@ -6,7 +6,9 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,19 +135,16 @@ def test_every_guide_file_is_shown() -> None:
         assert set(GUIDES) == names
 
 
-def example(slug: str, start: str) -> dict[str, str]:
-    """The lines of a worked example: name, spaces, value."""
+def worked_example(slug: str) -> dict[str, str]:
+    """The lines of the example: a name, spaces, a value."""
     source = load_guide(slug, "en").source
-    block = next(
-        found
-        for found in re.findall(r"^```text\n(.*?)^```", source, re.MULTILINE | re.DOTALL)
-        if found.startswith(start)
-    )
-    return dict(re.split(r"  +| (?=2026)", line, maxsplit=1) for line in block.splitlines())
+    block = re.findall(r"^```text\n(.*?)\n```", source, re.MULTILINE | re.DOTALL)[0]
+    lines = [re.match(r"(to sign|\S+) +(.*)", line) for line in block.splitlines()]
+    return {line[1]: line[2] for line in lines if line}
 
 
 def test_numbers_of_the_signing_example_are_right() -> None:
-    given = example("signing", "secret")
+    given = worked_example("signing")
     assert given["to sign"] == f"{given['timestamp']}.{given['nonce']}.{given['body']}"
     assert len(given["body"].encode()) == 134
     digest = hmac.new(given["secret"].encode(), given["to sign"].encode(), hashlib.sha256)
@@ -155,8 +154,7 @@ def test_numbers_of_the_signing_example_are_right() -> None:
 def test_numbers_of_the_callback_example_are_right() -> None:
     source = load_guide("callbacks", "en").source
     body = re.findall(r"^```json\n(.*?)\n```", source, re.MULTILINE | re.DOTALL)[0]
-    block = re.findall(r"^```text\n(.*?)\n```", source, re.MULTILINE | re.DOTALL)[0]
-    given = dict(line.split(maxsplit=1) for line in block.splitlines())
+    given = worked_example("callbacks")
     headers = {"x-novapay-delivery-id": given["webhook-id"], **given}
     assert callback_is_genuine(given["secret"], headers, body.encode())
     assert not callback_is_genuine(given["secret"], headers, body.encode() + b" ")
@@ -180,7 +178,7 @@ def test_error_guide_has_every_code(edge: Edge, language: str) -> None:
         assert f'<tr id="{code}">' in page
 
 
-def moves(table: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
+def moves(table: Mapping[Any, StrEnum]) -> set[tuple[str, str]]:
     return {(str(before), str(after)) for (before, _), after in table.items() if before != after}
 
 

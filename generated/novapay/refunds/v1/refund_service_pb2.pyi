@@ -80,11 +80,11 @@ class Refund(_message.Message):
     fee_amount: _builtins.str
     """The part of the order's fee that goes back with it: amount times the order's rate, half-up; the refund that uses up
     the order takes what is left of the fee.
-    zh: 随退款退回的手续费:金额 × 订单费率,四舍五入;把订单退完的那一笔退回剩余的全部手续费。
+    zh: 随退款退回的手续费：金额 × 订单费率，四舍五入；把订单退完的那一笔退回剩余的全部手续费。
     """
     net_amount_impact: _builtins.str
     """What the refund takes from the merchant's net: amount less fee_amount.
-    zh: 退款对商户净额的影响:amount 减去 feeAmount。
+    zh: 退款对商户净额的影响：amount 减去 feeAmount。
     """
     currency: _builtins.str
     status: Global___RefundStatus.ValueType
@@ -198,31 +198,31 @@ class CreateRefundRequest(_message.Message):
     merchant_code: _builtins.str
     order_reference: _builtins.str
     """NovaPay's id of the order or the merchant's.
-    zh: NovaPay 的订单号,或商户自己的订单号。
+    zh: NovaPay 的订单号，或商户自己的订单号。
     """
     order_id: _builtins.str
     """Legacy: NovaPay's id of the order, used when order_reference is empty.
-    zh: 旧字段:NovaPay 的订单号,orderReference 为空时使用。
+    zh: 旧字段：NovaPay 的订单号，orderReference 为空时使用。
     """
     external_order_id: _builtins.str
     """Legacy: the merchant's id of the order, used when the other two are empty.
-    zh: 旧字段:商户自己的订单号,前两者都为空时使用。
+    zh: 旧字段：商户自己的订单号，前两者都为空时使用。
     """
     external_refund_id: _builtins.str
     """The merchant's own number of the refund, unique for ever: 1 to 64 visible characters.
-    zh: 商户自己的退款号,永久唯一:1 到 64 个可见字符。
+    zh: 商户自己的退款号，永久唯一：1 到 64 个可见字符。
     """
     amount: _builtins.str
     """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01.
-    zh: 金额,单位元:最多两位小数的字符串,或 0.01 的整数倍的 JSON 数字。
+    zh: 金额，单位元：最多两位小数的字符串，或 0.01 的整数倍的 JSON 数字。
     """
     reason: _builtins.str
     """Shown to the payer where the provider does that.
-    zh: 退款原因;渠道方支持时会展示给付款人。
+    zh: 退款原因；渠道方支持时会展示给付款人。
     """
     metadata: _builtins.str
     """Any JSON object up to 8 KiB and 8 levels.
-    zh: 任意 JSON 对象,最多 8 KiB、8 层。
+    zh: 任意 JSON 对象，最多 8 KiB、8 层。
     """
     def __init__(
         self,
@@ -289,19 +289,19 @@ class QueryRefundRequest(_message.Message):
     merchant_code: _builtins.str
     refund_reference: _builtins.str
     """NovaPay's id or the merchant's external id.
-    zh: NovaPay 的编号,或商户自己的单号。
+    zh: NovaPay 的编号，或商户自己的单号。
     """
     refund_id: _builtins.str
     """Legacy: NovaPay's id, used when refund_reference is empty.
-    zh: 旧字段:NovaPay 的退款号,refundReference 为空时使用。
+    zh: 旧字段：NovaPay 的退款号，refundReference 为空时使用。
     """
     external_refund_id: _builtins.str
     """Legacy: the merchant's id, used when the other two are empty.
-    zh: 旧字段:商户自己的单号,前两者都为空时使用。
+    zh: 旧字段：商户自己的单号，前两者都为空时使用。
     """
     sync: _builtins.bool
     """Ask the provider first; true when absent.
-    zh: 是否先向渠道方查询;不传时为 true。
+    zh: 是否先向渠道方查询；不传时为 true。
     """
     def __init__(
         self,
@@ -330,7 +330,7 @@ class QueryRefundResponse(_message.Message):
     REFUND_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     """Always false: a query creates nothing.
-    zh: 恒为 false:查询不会创建任何东西。
+    zh: 恒为 false：查询不会创建任何东西。
     """
     @_builtins.property
     def refund(self) -> Global___Refund: ...

@@ -16,9 +16,11 @@ import structlog
 from core_service import logs, workers
 from core_service.application import (
     access,
+    account_checks,
     administration,
     callback_attempts,
     merchant_cache,
+    request_log,
     routing,
     sessions,
     system_config,
@@ -42,9 +44,10 @@ from core_service.storage.database import connection_scope
 from core_service.storage.health import DatabaseProbe
 from core_service.storage.secret_box import SecretBox, SecretUnreadable
 
-SPARE_CONNECTIONS = 4
-"""Beside one for each thread that handles calls: refresher, key use, first operator."""
+SPARE_CONNECTIONS = 5
+"""Beside one for each thread that handles calls: refresher, key use, request log, first operator."""
 KEY_USE_SECONDS = 5.0
+REQUEST_LOG_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("core_service")
@@ -75,6 +78,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
         administration.ensure_first_operator(settings.admin_bootstrap, now=datetime.now(UTC))
     probe = DatabaseProbe(database_url)
     key_use = Repeating("key-use", KEY_USE_SECONDS, _write_key_use)
+    requests = Repeating("request-log", REQUEST_LOG_SECONDS, _write_request_log)
     server = CoreServer(
         _servicers(settings, box),
         Interceptors(Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up),
@@ -86,6 +90,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     )
     probe.start()
     key_use.start()
+    requests.start()
     system_config.start_refresher()
     server.start()
     try:
@@ -93,6 +98,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     finally:
         server.stop()
         key_use.stop()
+        requests.stop()
         system_config.stop_refresher()
         probe.stop()
         database.database.close_all()
@@ -111,11 +117,12 @@ def work(settings: Settings, database_url: str) -> int:
 
 def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
     """Who handles which service."""
+    merchants = Merchants(box, settings.outbound_allow)
     return {
         "novapay.payments.v1.PaymentService": PaymentServicer(settings.public_base_url),
         "novapay.refunds.v1.RefundService": RefundServicer(),
         "novapay.merchants.v1.MerchantService": MerchantServicer(
-            Merchants(box, settings.outbound_allow),
+            merchants,
             Credentials(box),
             ChannelAccounts(
                 box,
@@ -123,7 +130,7 @@ def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
                 allow_custom_base_url=not settings.is_production,
             ),
         ),
-        "novapay.access.v1.AccessService": AccessServicer(),
+        "novapay.access.v1.AccessService": AccessServicer(merchants),
         "novapay.config.v1.ConfigService": ConfigServicer(),
     }
 
@@ -151,6 +158,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         _ensure_readable(box)
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
+    account_checks.configure(settings.public_base_url, is_production=settings.is_production)
     sessions.configure(box)
     routing.configure(settings.outbound_allow)
     callback_attempts.configure(settings.outbound_allow)
@@ -177,6 +185,11 @@ def _ensure_readable(box: SecretBox) -> None:
 def _write_key_use() -> None:
     with connection_scope():
         access.flush_last_uses(datetime.now(UTC))
+
+
+def _write_request_log() -> None:
+    with connection_scope():
+        request_log.flush()
 
 
 def _server_tls(tls: GrpcTls | None) -> ServerTls | None:

@@ -134,7 +134,8 @@ class EdgeChannels:
         """Among equals the next in turn, so that the second try of a call is not on the same channel."""
         under_way, first = self._under_way, next(self._turn)
         order = (*range(first, len(under_way)), *range(first))
-        return min(order, key=under_way.__getitem__)
+        least: int = min(order, key=under_way.__getitem__)
+        return least
 
     def _multicallable(self, index: int, path: str, response_type: type[Response]) -> Any:
         call = self._calls.get((index, path))

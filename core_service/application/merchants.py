@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from core_service.application import staff_changes
 from core_service.application.admin_values import (
     changed_fields,
     ensure,
@@ -51,7 +52,7 @@ class Merchants:
 
     def __init__(self, box: SecretBox, outbound_allow: Sequence[IPNetwork]) -> None:
         """`outbound_allow`: networks that callbacks may reach although they are not public."""
-        self._box = box
+        self.box = box
         self._outbound_allow = tuple(outbound_allow)
 
     def create(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
@@ -59,28 +60,7 @@ class Merchants:
 
         Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN and MERCHANT_CODE_TAKEN.
         """
-        self._ensure_valid(fields)
-        merchant_id = new_id("mch")
-        status = fields.get("status", rules.APPROVED)
-        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
-        sealed, shown = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
-        values = {
-            **dict.fromkeys(_CLEARABLE),
-            **dict.fromkeys(_SWITCHES, True),
-            _DELAY: RETURN_DELAY_SECONDS,
-            **_columns(fields),
-            **vars(lifecycle),
-        }
-        row = MerchantRow(
-            id=merchant_id,
-            notify_secret_sealed=sealed,
-            notify_secret_mask=shown,
-            logo_etag=None,
-            version=1,
-            created_at=now,
-            updated_at=now,
-            **values,
-        )
+        row = self.new(call, fields, now=now)
 
         def write() -> None:
             storage.insert(row)
@@ -89,11 +69,39 @@ class Merchants:
                 action="merchant.create",
                 target=_target(row),
                 before=None,
-                after=_shown(row),
+                after=shown(row),
             )
 
         transact(write)
         return row
+
+    def new(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
+        """A merchant that nobody has stored yet. Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN."""
+        self._ensure_valid(fields)
+        merchant_id = new_id("mch")
+        status = fields.get("status", rules.APPROVED)
+        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
+        sealed, mask = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
+        values = {
+            **dict.fromkeys(_CLEARABLE),
+            **dict.fromkeys(_SWITCHES, True),
+            _DELAY: RETURN_DELAY_SECONDS,
+            **_columns(fields),
+            **vars(lifecycle),
+        }
+        return MerchantRow(
+            id=merchant_id,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=mask,
+            previous_notify_secret_sealed=None,
+            previous_notify_secret_until=None,
+            callback_confirmed_at=None,
+            logo_etag=None,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            **values,
+        )
 
     def update(self, call: Call, reference: str, changes: Changes, *, now: datetime) -> MerchantRow:
         """Changes a merchant, named by id or code.
@@ -105,12 +113,12 @@ class Merchants:
         self._ensure_valid(changes)
 
         def write() -> MerchantRow:
-            before = _found(reference, lock=True)
+            before = _found(call, reference, lock=True)
             after = self._changed(call, before, changes, now)
             if after == before:
                 return before
             after = storage.save(replace(after, updated_at=now))
-            old, new = changed_fields(_shown(before), _shown(after))
+            old, new = changed_fields(shown(before), shown(after))
             if after.notify_secret_sealed != before.notify_secret_sealed:
                 # Two secrets may look alike behind their masks.
                 old["notifySecret"] = before.notify_secret_mask
@@ -122,9 +130,9 @@ class Merchants:
 
         return transact(write)
 
-    def get(self, reference: str) -> MerchantRow:
+    def get(self, call: Call, reference: str) -> MerchantRow:
         """By id or code. Raises MERCHANT_NOT_FOUND."""
-        return _found(reference)
+        return _found(call, reference)
 
     def newest(
         self, chosen: MerchantFilter, *, page_size: int | None, page_token: str | None
@@ -140,7 +148,7 @@ class Merchants:
         logo = _logo(content) if content else None
 
         def write() -> MerchantRow:
-            before = _found(reference, lock=True)
+            before = _found(call, reference, lock=True)
             etag = None if logo is None else logo.etag
             if etag == before.logo_etag:
                 return before
@@ -154,9 +162,9 @@ class Merchants:
 
         return transact(write)
 
-    def logo(self, reference: str) -> MerchantLogo:
+    def logo(self, call: Call, reference: str) -> MerchantLogo:
         """By id or code. Raises MERCHANT_NOT_FOUND, and NOT_FOUND for one without a logo."""
-        logo = merchant_logos.find(_found(reference).id)
+        logo = merchant_logos.find(_found(call, reference).id)
         if logo is None:
             raise CoreError("NOT_FOUND")
         return logo
@@ -168,17 +176,28 @@ class Merchants:
             before.status, before.status_changed_at, before.approved_at, before.approved_by
         )
         status = changes.get("status", before.status)
+        if call.staff is not None:
+            staff_changes.ensure_may_change(call.staff.role, before, changes)
+            status = staff_changes.status_after(before, changes)
         lifecycle = rules.move(lifecycle, status, actor=audit.who(call), now=now)
         after = replace(before, **_columns(changes), **vars(lifecycle))
+        if after.callback_base != before.callback_base:
+            after = replace(after, callback_confirmed_at=None)
         if _SECRET not in changes or changes[_SECRET] == before.notify_secret_mask:
             return after
         secret = changes[_SECRET] or rules.new_notify_secret()
-        sealed, shown = self._seal(before.id, secret)
-        return replace(after, notify_secret_sealed=sealed, notify_secret_mask=shown)
+        sealed, mask = self._seal(before.id, secret)
+        return replace(
+            after,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=mask,
+            previous_notify_secret_sealed=None,
+            previous_notify_secret_until=None,
+        )
 
     def _seal(self, merchant_id: str, secret: str) -> tuple[bytes, str]:
         place = sealed_places.notify_secret(merchant_id)
-        return self._box.seal(secret.encode(), place), rules.mask(secret)
+        return self.box.seal(secret.encode(), place), rules.mask(secret)
 
     def _ensure_valid(self, fields: Changes) -> None:
         violations = [
@@ -224,10 +243,11 @@ def _columns(fields: Changes) -> dict[str, Any]:
     }
 
 
-def _found(reference: str, *, lock: bool = False) -> MerchantRow:
+def _found(call: Call, reference: str, *, lock: bool = False) -> MerchantRow:
     row = storage.by_reference(reference, lock=lock) if is_reference(reference) else None
     if row is None:
         raise CoreError("MERCHANT_NOT_FOUND")
+    call.ensure_sees(row.id, "MERCHANT_NOT_FOUND")
     return row
 
 
@@ -235,7 +255,7 @@ def _target(row: MerchantRow) -> str:
     return f"merchant:{row.id}"
 
 
-def _shown(row: MerchantRow) -> dict[str, Any]:
+def shown(row: MerchantRow) -> dict[str, Any]:
     """The merchant as the audit log shows it."""
     values = {json_name(name): getattr(row, name) for name in _COLUMNS}
     return {

@@ -154,6 +154,8 @@ ERRORS: Mapping[str, ErrorWords] = {
     "REFUND_REASON_CONFLICT": ErrorWords(
         "该 externalRefundId 已用于另一原因。", "重试时 reason 必须一致。", "Repeat the same reason in a retry.",
         (_REFUND,)),
+    "ANOMALY_RESOLVED": ErrorWords(
+        "该异常已被处理。", "刷新列表。", "Reload the list.", ("resolveAnomaly",)),
     "MERCHANT_CODE_TAKEN": ErrorWords(
         "商户编码已被占用。", "换一个编码。", "Choose another code.", ("createMerchant", "updateMerchant")),
     # 413

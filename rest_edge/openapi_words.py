@@ -100,6 +100,7 @@ WORDS: Mapping[str, Word] = {
     # orders
     "order": Word("支付订单", "The payment order"),
     "created": Word("是否新建", "Whether it was made by this request", True),
+    "FlowTotals.created": Word("创建的订单数", "Orders created", 0),
     "PaymentOrder.id": Word("NovaPay 的订单号", "NovaPay's order id", ORDER_ID),
     "PaymentOrder.status": Word(
         "订单状态：PENDING 已创建，PROCESSING 待支付，SUCCEEDED 已支付，FAILED 失败，CANCELLED 已关闭",

@@ -4,7 +4,7 @@ Hot statements are constant SQL. Rows are changed only by guarded updates; event
 only inserted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -109,20 +109,18 @@ def first_event(event: Event) -> dict[str, Any]:
 
 def new_row(values: dict[str, Any]) -> PaymentOrderRow:
     """The row that `insert` makes of these values, said without asking the database."""
-    return PaymentOrderRow(**_OF_A_NEW_ORDER, updated_at=values["created_at"], **values)
+    return PaymentOrderRow(**{**_NEW, "updated_at": values["created_at"], **values})
 
 
-_OF_A_NEW_ORDER: dict[str, Any] = {
-    "status": "PENDING",
-    **dict.fromkeys(
-        ("provider_status", "gateway_order_id", "failure_code", "failure_message", "paid_at",
-         "completed_at", "ask_leased_until")
-    ),
+_NEW: dict[str, Any] = {
+    **dict.fromkeys(field.name for field in fields(PaymentOrderRow)),
     **dict.fromkeys(
         ("paid_amount_fen", "refund_reserved_fen", "refunded_fen", "ask_count", "ask_token"), 0
     ),
+    "status": "PENDING",
     "late": False,
-}  # fmt: skip
+}
+"""Everything that a new order has not been told yet is NULL, but for these."""
 
 
 _VIEW = """

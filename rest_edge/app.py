@@ -7,18 +7,25 @@ import falcon.asgi
 
 from core_service.errors import CoreError
 from rest_edge.admission import Admission
+from rest_edge.checkout_watch import EVENTS_PATH, CheckoutEvents, CheckoutWatches
 from rest_edge.console_session import SESSION_PATH, ConsoleGuard, ConsoleSession
 from rest_edge.core_connection import CoreConnection
 from rest_edge.documentation import DOCS_PATH, Documentation
 from rest_edge.errors import EdgeRefusal, error_body, method_not_allowed, retry_after_seconds
 from rest_edge.health import HEALTH_PATH, Health
-from rest_edge.hosted_checkout import PAY_PATH, RETURN_PATH, Cashier, Result
+from rest_edge.hosted_checkout import (
+    LOGO_PATH,
+    PAY_PATH,
+    RETURN_PATH,
+    CheckoutLogo,
+    CheckoutPage,
+)
 from rest_edge.logs import edge_log
 from rest_edge.middleware import REQUEST_KEY, EdgeMiddleware
 from rest_edge.openapi import OPENAPI_PATHS, OpenApi
-from rest_edge.pages import STYLESHEET_PATH, Stylesheet
 from rest_edge.provider_callbacks import ALIPAY_PATH, WXPAY_PATH, AlipayCallback, WxpayCallback
 from rest_edge.settings import Settings, load_settings
+from rest_edge.static_files import STATIC_PATH, StaticFiles
 from rest_edge.transcoding import add_rpc_routes
 
 
@@ -26,6 +33,7 @@ def create_app(settings: Settings) -> EdgeMiddleware:
     """The whole edge as one ASGI application; its lifespan opens and closes the connection to the core."""
     core = CoreConnection(settings)
     guard = ConsoleGuard(settings)
+    watches = CheckoutWatches(core)
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=core)
     app.req_options.auto_parse_qs_csv = False
     app.req_options.keep_blank_qs_values = True
@@ -35,10 +43,12 @@ def create_app(settings: Settings) -> EdgeMiddleware:
     app.add_route(ALIPAY_PATH, AlipayCallback(core))
     app.add_route(WXPAY_PATH, WxpayCallback(core))
     app.add_route(HEALTH_PATH, Health(core))
-    app.add_route(PAY_PATH, Cashier(core))
-    app.add_route(RETURN_PATH, Result(core))
+    for path in (PAY_PATH, RETURN_PATH):
+        app.add_route(path, CheckoutPage(watches, path))
+    app.add_route(EVENTS_PATH, CheckoutEvents(watches))
+    app.add_route(LOGO_PATH, CheckoutLogo(core))
     app.add_route(DOCS_PATH, Documentation())
-    app.add_route(STYLESHEET_PATH, Stylesheet())
+    app.add_route(STATIC_PATH, StaticFiles())
     for path in OPENAPI_PATHS:
         app.add_route(path, OpenApi(path))
     return EdgeMiddleware(
@@ -46,6 +56,7 @@ def create_app(settings: Settings) -> EdgeMiddleware:
         admission=Admission(settings.calls_at_once),
         trusted_proxies=settings.trusted_proxies,
         is_https=settings.is_https,
+        on_drain=watches.drain,
     )
 
 

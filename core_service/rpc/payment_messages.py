@@ -2,6 +2,7 @@
 
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.domain.checkout import CheckoutState
 from core_service.domain.money import format_fen, format_rate
 from core_service.domain.payment_order import OPEN_STATUSES
 from core_service.rpc.timestamps import optional_timestamp, timestamp
@@ -30,6 +31,11 @@ _REFUND_STATUS = {
 def order_status(order: PaymentOrderRow) -> "payments.OrderStatus.ValueType":
     """The status as the enum's number."""
     return _ORDER_STATUS[order.status]
+
+
+def checkout_state(state: CheckoutState) -> "payments.CheckoutState.ValueType":
+    """The state as the enum's number."""
+    return payments.CheckoutState.Value(f"CHECKOUT_STATE_{state}")
 
 
 def order_message(

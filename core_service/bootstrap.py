@@ -16,6 +16,7 @@ import structlog
 from core_service import logs, workers
 from core_service.application import (
     access,
+    account_checks,
     administration,
     callback_attempts,
     merchant_cache,
@@ -111,11 +112,12 @@ def work(settings: Settings, database_url: str) -> int:
 
 def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
     """Who handles which service."""
+    merchants = Merchants(box, settings.outbound_allow)
     return {
         "novapay.payments.v1.PaymentService": PaymentServicer(settings.public_base_url),
         "novapay.refunds.v1.RefundService": RefundServicer(),
         "novapay.merchants.v1.MerchantService": MerchantServicer(
-            Merchants(box, settings.outbound_allow),
+            merchants,
             Credentials(box),
             ChannelAccounts(
                 box,
@@ -123,7 +125,7 @@ def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
                 allow_custom_base_url=not settings.is_production,
             ),
         ),
-        "novapay.access.v1.AccessService": AccessServicer(),
+        "novapay.access.v1.AccessService": AccessServicer(merchants),
         "novapay.config.v1.ConfigService": ConfigServicer(),
     }
 
@@ -149,6 +151,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         _ensure_readable(box)
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
+    account_checks.configure(settings.public_base_url, is_production=settings.is_production)
     sessions.configure(box)
     routing.configure(settings.outbound_allow)
     callback_attempts.configure(settings.outbound_allow)

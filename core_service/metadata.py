@@ -24,6 +24,8 @@ FIELD_VIOLATIONS = "x-novapay-violations-bin"
 
 SESSION_TOKEN = "x-novapay-session-bin"  # noqa: S105 (a name)
 """An operator's session token."""
+STAFF_SESSION_TOKEN = "x-novapay-staff-session-bin"  # noqa: S105 (a name)
+"""The session token of a member of a merchant's staff."""
 
 IDEMPOTENCY_STATUS = "x-novapay-idempotency-status"
 """Trailing metadata: created, replayed, conflict or in_progress."""

@@ -13,9 +13,6 @@ from core_service.storage import audit, operators
 from core_service.storage.access import OperatorRow
 from core_service.storage.database import transact
 
-SHORTEST_PASSWORD = 12
-LONGEST_PASSWORD = 256
-FEWEST_DIFFERENT_CHARACTERS = 5
 _FIRST_ROLE = "SUPER_ADMIN"
 _STARTUP_SECONDS = 30
 
@@ -32,7 +29,7 @@ def create_operator(
         [
             *line_violations("email", email),
             *line_violations("name", name),
-            *_password_violations(password, email),
+            *passwords.violations(password, email),
         ]
     )
     operator = _new(email=email, name=name, role=role, password=password, now=now)
@@ -91,15 +88,3 @@ def _insert(call: Call, operator: OperatorRow) -> None:
         before=None,
         after={"email": operator.email, "name": operator.name, "role": operator.role},
     )
-
-
-def _password_violations(password: str, email: str) -> list[FieldViolation]:
-    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        reason = f"must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters"
-    elif len(set(password)) < FEWEST_DIFFERENT_CHARACTERS:
-        reason = f"must have at least {FEWEST_DIFFERENT_CHARACTERS} different characters"
-    elif password.lower() == email:
-        reason = "must not be the e-mail address"
-    else:
-        return []
-    return [FieldViolation("password", reason)]

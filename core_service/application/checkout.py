@@ -5,14 +5,11 @@ from datetime import datetime
 
 from core_service.application import merchant_cache
 from core_service.domain.checkout import CheckoutState, checkout_state, may_change
-from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
+from core_service.domain.payment_order import ASK_SPACING_SECONDS, OPEN_STATUSES, OrderStatus
 from core_service.errors import CoreError
 from core_service.storage import merchant_logos, payment_orders
 from core_service.storage.merchant_logos import MerchantLogo
 from core_service.storage.payment_orders import PaymentOrderRow
-
-ASK_SPACING_SECONDS = 3.0
-"""However many pages look at an order, its provider is asked no more often than this."""
 
 
 @dataclass(frozen=True)

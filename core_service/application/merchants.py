@@ -59,28 +59,7 @@ class Merchants:
 
         Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN and MERCHANT_CODE_TAKEN.
         """
-        self._ensure_valid(fields)
-        merchant_id = new_id("mch")
-        status = fields.get("status", rules.APPROVED)
-        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
-        sealed, shown = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
-        values = {
-            **dict.fromkeys(_CLEARABLE),
-            **dict.fromkeys(_SWITCHES, True),
-            _DELAY: RETURN_DELAY_SECONDS,
-            **_columns(fields),
-            **vars(lifecycle),
-        }
-        row = MerchantRow(
-            id=merchant_id,
-            notify_secret_sealed=sealed,
-            notify_secret_mask=shown,
-            logo_etag=None,
-            version=1,
-            created_at=now,
-            updated_at=now,
-            **values,
-        )
+        row = self.new(call, fields, now=now)
 
         def write() -> None:
             storage.insert(row)
@@ -89,11 +68,39 @@ class Merchants:
                 action="merchant.create",
                 target=_target(row),
                 before=None,
-                after=_shown(row),
+                after=shown(row),
             )
 
         transact(write)
         return row
+
+    def new(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
+        """A merchant that nobody has stored yet. Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN."""
+        self._ensure_valid(fields)
+        merchant_id = new_id("mch")
+        status = fields.get("status", rules.APPROVED)
+        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
+        sealed, mask = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
+        values = {
+            **dict.fromkeys(_CLEARABLE),
+            **dict.fromkeys(_SWITCHES, True),
+            _DELAY: RETURN_DELAY_SECONDS,
+            **_columns(fields),
+            **vars(lifecycle),
+        }
+        return MerchantRow(
+            id=merchant_id,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=mask,
+            previous_notify_secret_sealed=None,
+            previous_notify_secret_until=None,
+            callback_confirmed_at=None,
+            logo_etag=None,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            **values,
+        )
 
     def update(self, call: Call, reference: str, changes: Changes, *, now: datetime) -> MerchantRow:
         """Changes a merchant, named by id or code.
@@ -110,7 +117,7 @@ class Merchants:
             if after == before:
                 return before
             after = storage.save(replace(after, updated_at=now))
-            old, new = changed_fields(_shown(before), _shown(after))
+            old, new = changed_fields(shown(before), shown(after))
             if after.notify_secret_sealed != before.notify_secret_sealed:
                 # Two secrets may look alike behind their masks.
                 old["notifySecret"] = before.notify_secret_mask
@@ -170,11 +177,19 @@ class Merchants:
         status = changes.get("status", before.status)
         lifecycle = rules.move(lifecycle, status, actor=audit.who(call), now=now)
         after = replace(before, **_columns(changes), **vars(lifecycle))
+        if after.callback_base != before.callback_base:
+            after = replace(after, callback_confirmed_at=None)
         if _SECRET not in changes or changes[_SECRET] == before.notify_secret_mask:
             return after
         secret = changes[_SECRET] or rules.new_notify_secret()
-        sealed, shown = self._seal(before.id, secret)
-        return replace(after, notify_secret_sealed=sealed, notify_secret_mask=shown)
+        sealed, mask = self._seal(before.id, secret)
+        return replace(
+            after,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=mask,
+            previous_notify_secret_sealed=None,
+            previous_notify_secret_until=None,
+        )
 
     def _seal(self, merchant_id: str, secret: str) -> tuple[bytes, str]:
         place = sealed_places.notify_secret(merchant_id)
@@ -235,7 +250,7 @@ def _target(row: MerchantRow) -> str:
     return f"merchant:{row.id}"
 
 
-def _shown(row: MerchantRow) -> dict[str, Any]:
+def shown(row: MerchantRow) -> dict[str, Any]:
     """The merchant as the audit log shows it."""
     values = {json_name(name): getattr(row, name) for name in _COLUMNS}
     return {

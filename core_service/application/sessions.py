@@ -1,16 +1,15 @@
 """Operators' sessions: sign in, who is it, sign out. One hour of somebody else's guessing gains nothing."""
 
 import hashlib
-import ipaddress
-import math
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core_service.application import passwords
+from core_service.application import passwords, throttle
+from core_service.application.admin_values import ensure
 from core_service.calls import Call, OperatorIdentity
 from core_service.domain import one_time_code
-from core_service.errors import CoreError
+from core_service.errors import CoreError, FieldViolation
 from core_service.storage import access, audit, sealed_places
 from core_service.storage.access import OperatorRow
 from core_service.storage.database import transact
@@ -57,7 +56,8 @@ def sign_in(
     """
     email = email.strip().lower()
     subjects = _subjects(email, call.client_address)
-    _count_try(subjects, now)
+    for subject in subjects:
+        throttle.count_try(subject, limit=MAX_TRIES, window=LOCKED_FOR, now=now)
     operator = access.operator_by_email(email)
     usable = operator if operator is not None and operator.enabled else None
     is_right = passwords.is_password(password, None if usable is None else usable.password_hash)
@@ -115,6 +115,54 @@ def sign_out(call: Call, token: bytes) -> None:
     transact(end)
 
 
+def change_password(call: Call, *, current: str, new: str, now: datetime) -> None:
+    """The operator's own password; ends their other sessions.
+
+    Raises ADMIN_UNAUTHENTICATED without a session, INVALID_REQUEST for a wrong or a weak password.
+    """
+    if call.operator is None or call.session_token is None:
+        raise CoreError("ADMIN_UNAUTHENTICATED")
+    operator_id, this_session = call.operator.id, token_hash(call.session_token)
+    kept = access.operator_by_id(operator_id)
+    assert kept is not None
+    hashed = checked_new_password(
+        operator_id, kept.email, kept.password_hash, current=current, new=new, now=now
+    )
+
+    def write() -> None:
+        if not access.replace_password(
+            operator_id, old_hash=kept.password_hash, new_hash=hashed, now=now
+        ):
+            raise CoreError("ADMIN_UNAUTHENTICATED")
+        access.delete_sessions_of(operator_id, but=this_session)
+        access.clear_sign_in_failures(f"password:{operator_id}")
+        audit.record(
+            call,
+            action="operator.change_password",
+            target=f"operator:{operator_id}",
+            before=None,
+            after=None,
+        )
+
+    transact(write)
+
+
+def checked_new_password(
+    owner_id: str, email: str, kept: str, *, current: str, new: str, now: datetime
+) -> str:
+    """The hash of a new password whose owner knows the `kept` one; guessing that is limited too.
+
+    Raises INVALID_REQUEST, RATE_LIMITED and OVERLOADED.
+    """
+    ensure(passwords.violations(new, email, "newPassword"))
+    throttle.count_try(f"password:{owner_id}", limit=MAX_TRIES, window=LOCKED_FOR, now=now)
+    if not passwords.is_password(current, kept):
+        ensure([FieldViolation("currentPassword", "is wrong")])
+    if current == new:
+        ensure([FieldViolation("newPassword", "must be another one than before")])
+    return passwords.hash_password(new)
+
+
 def token_hash(token: bytes) -> bytes:
     """What is stored of a token: 256 random bits need no slow hash."""
     return hashlib.sha256(token).digest()
@@ -126,28 +174,9 @@ def csrf_token(token: bytes) -> str:
 
 
 def _subjects(email: str, client_address: str | None) -> tuple[str, ...]:
-    """Who is guessed at, and who is guessing (an IPv6 network of 64 bits counts as one)."""
-    account = f"account:{email}"
-    if client_address is None:
-        return (account,)
-    try:
-        address = ipaddress.ip_address(client_address)
-    except ValueError:
-        return (account,)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    bits = 32 if address.version == 4 else 64
-    return (account, f"source:{ipaddress.ip_network(f'{address}/{bits}', strict=False)}")
-
-
-def _count_try(subjects: tuple[str, ...], now: datetime) -> None:
-    for subject in subjects:
-        failures = access.count_sign_in(
-            subject, limit=MAX_TRIES, now=now, window_ends_at=now + LOCKED_FOR
-        )
-        if failures.count > MAX_TRIES:
-            seconds = math.ceil((failures.window_ends_at - now).total_seconds())
-            raise CoreError("RATE_LIMITED", retry_after_seconds=max(1, seconds))
+    """Who is guessed at, and who is guessing."""
+    account, source = f"account:{email}", throttle.source_of(client_address)
+    return (account,) if source is None else (account, source)
 
 
 def _spend_one_time_code(operator: OperatorRow, one_time: str | None, now: datetime) -> None:

@@ -1,12 +1,13 @@
-"""AccessService: operators and their sessions."""
+"""AccessService: operators, merchants' staff, and their sessions."""
 
 from datetime import UTC, datetime
 
 import grpc
 
-from core_service.application import administration, sessions
+from core_service.application import administration, sessions, staff, staff_sessions
 from core_service.errors import CoreError
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.staff_rpcs import StaffRpcs, staff_message
 from core_service.rpc.timestamps import timestamp
 from core_service.storage.access import OperatorRow
 from novapay.access.v1 import access_service_pb2, access_service_pb2_grpc
@@ -14,7 +15,7 @@ from novapay.access.v1 import access_service_pb2, access_service_pb2_grpc
 _ROLE_PREFIX = "OPERATOR_ROLE_"
 
 
-class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
+class AccessServicer(StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
     """Messages to values and back."""
 
     def SignIn(  # noqa: N802 (named by the proto file, like the others here)
@@ -40,20 +41,43 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     ) -> access_service_pb2.SignOutResponse:
         """End the caller's session."""
         call = call_of(context)
-        sessions.sign_out(call, _session_token(call.session_token))
+        end = sessions.sign_out if call.staff is None else staff_sessions.sign_out
+        end(call, _session_token(call.session_token))
         return access_service_pb2.SignOutResponse()
 
     def GetSession(  # noqa: N802
         self, request: access_service_pb2.GetSessionRequest, context: grpc.ServicerContext
     ) -> access_service_pb2.GetSessionResponse:
         """Who the session belongs to."""
-        token = _session_token(call_of(context).session_token)
+        call = call_of(context)
+        token = _session_token(call.session_token)
+        if call.staff is not None:
+            found = staff_sessions.session_of(token, now=datetime.now(UTC))
+            return access_service_pb2.GetSessionResponse(
+                staff=staff_message(found.member),
+                csrf_token=sessions.csrf_token(token),
+                expires_at=timestamp(found.expires_at),
+            )
         session = sessions.session_of(token, now=datetime.now(UTC))
         return access_service_pb2.GetSessionResponse(
             operator=_operator(session.operator),
             csrf_token=sessions.csrf_token(token),
             expires_at=timestamp(session.expires_at),
         )
+
+    def ChangePassword(  # noqa: N802
+        self, request: access_service_pb2.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> access_service_pb2.ChangePasswordResponse:
+        """Change the caller's own password."""
+        call = call_of(context)
+        change = sessions.change_password if call.staff is None else staff.change_password
+        change(
+            call,
+            current=request.current_password,
+            new=request.new_password,
+            now=datetime.now(UTC),
+        )
+        return access_service_pb2.ChangePasswordResponse()
 
     def CreateOperator(  # noqa: N802
         self, request: access_service_pb2.CreateOperatorRequest, context: grpc.ServicerContext

@@ -87,6 +87,7 @@ class Interceptors(grpc.ServerInterceptor):
         # Merchants' calls take what there is; nobody else may take all of it.
         self._shares = {
             Principal.OPERATOR: BoundedSemaphore(max(1, threads // 2)),
+            Principal.STAFF: BoundedSemaphore(max(1, threads // 2)),
             Principal.PUBLIC: BoundedSemaphore(max(1, threads * 3 // 4)),
         }
         self.steps: tuple[Step, ...] = (
@@ -201,15 +202,9 @@ class Interceptors(grpc.ServerInterceptor):
         return proceed(exchange)
 
     def limit_work(self, exchange: Exchange, proceed: Proceed) -> Message:
-        """Operators and the public share a part of the threads each."""
-        share = next(
-            (
-                self._shares[principal]
-                for principal in exchange.method.principals
-                if principal in self._shares
-            ),
-            None,
-        )
+        """Operators, merchants' staff and the public share a part of the threads each."""
+        principal = self._callers.principal_of(exchange.method, exchange.peer, exchange.values)
+        share = self._shares.get(principal)
         if share is None:
             return proceed(exchange)
         if not share.acquire(timeout=SHARE_WAIT_SECONDS):
@@ -286,6 +281,7 @@ def _log_exchange(exchange: Exchange, seconds: float) -> None:
         principal=str(call.principal),
         merchant=None if merchant is None else merchant.facts.code,
         operator=None if call.operator is None else call.operator.id,
+        staff=None if call.staff is None else call.staff.id,
         duration_ms=round(seconds * 1000, 1),
         request_bytes=exchange.request.ByteSize(),
     )

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from core_service.application.channel_accounts import ChannelAccountView
 from core_service.domain import money
 from core_service.errors import FieldViolation, invalid_request
 from core_service.rpc.timestamps import optional_timestamp, timestamp
@@ -97,23 +96,6 @@ def binding_message(view: BindingView) -> pb.Binding:
         min_amount=_amount(row.min_amount_fen),
         max_amount=_amount(row.max_amount_fen),
         fee_rate=money.format_rate(row.fee_rate),
-        created_at=timestamp(row.created_at),
-        updated_at=timestamp(row.updated_at),
-    )
-
-
-def account_message(view: ChannelAccountView) -> pb.ChannelAccount:
-    """An account, its secrets masked."""
-    row = view.row
-    return pb.ChannelAccount(
-        id=row.id,
-        merchant_code=view.merchant_code,
-        channel_code=row.channel_code,
-        display_name=row.display_name,
-        enabled=row.enabled,
-        callback_token=view.callback_token,
-        callback_url=view.callback_url,
-        config=row.config_masked,
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )

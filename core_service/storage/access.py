@@ -43,6 +43,32 @@ def operator_by_email(email: str) -> OperatorRow | None:
     return None if row is None else _operator(row)
 
 
+def operator_by_id(operator_id: str) -> OperatorRow | None:
+    """The operator with this id."""
+    row = fetch_one("SELECT * FROM operators WHERE id = %s", (operator_id,))
+    return None if row is None else _operator(row)
+
+
+def replace_password(operator_id: str, *, old_hash: str, new_hash: str, now: datetime) -> bool:
+    """Set a new password; False: the old one is no longer what it was."""
+    return (
+        execute(
+            "UPDATE operators SET password_hash = %s, updated_at = %s "
+            "WHERE id = %s AND password_hash = %s",
+            (new_hash, now, operator_id, old_hash),
+        )
+        == 1
+    )
+
+
+def delete_sessions_of(operator_id: str, *, but: bytes = b"") -> None:
+    """End every session of an operator, but for the one with this token hash."""
+    execute(
+        "DELETE FROM operator_sessions WHERE operator_id = %s AND token_hash <> %s",
+        (operator_id, but),
+    )
+
+
 def spend_totp_step(operator_id: str, step: int) -> bool:
     """Remember a one-time code's step; False: it was used already, or a later one was."""
     return (

@@ -39,11 +39,14 @@ class Merchants(Table):
     callback_base = peewee.TextField(null=True)
     notify_secret_sealed = peewee.BlobField()
     notify_secret_mask = peewee.TextField()
+    previous_notify_secret_sealed = peewee.BlobField(null=True)
+    previous_notify_secret_until = DateTimeTZField(null=True)
     api_ip_whitelist = peewee.TextField(null=True)
     callback_enabled = peewee.BooleanField()
     refund_callback_enabled = peewee.BooleanField()
     return_delay_seconds = peewee.IntegerField()
     logo_etag = peewee.TextField(null=True)
+    callback_confirmed_at = DateTimeTZField(null=True)
     version = peewee.BigIntegerField()
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
@@ -70,11 +73,16 @@ class MerchantRow:
     callback_base: str | None
     notify_secret_sealed: bytes
     notify_secret_mask: str
+    previous_notify_secret_sealed: bytes | None
+    """Still signs beside the new one until the time that follows."""
+    previous_notify_secret_until: datetime | None
     api_ip_whitelist: str | None
     callback_enabled: bool
     refund_callback_enabled: bool
     return_delay_seconds: int
     logo_etag: str | None
+    callback_confirmed_at: datetime | None
+    """When `callback_base`, as it is, first answered a test event with a 2xx."""
     version: int
     created_at: datetime
     updated_at: datetime
@@ -149,8 +157,12 @@ def _first(condition: Any, reference: str, *, lock: bool) -> MerchantRow | None:
 
 
 def _row(row: dict[str, Any]) -> MerchantRow:
-    sealed = bytes(row["notify_secret_sealed"])
-    return MerchantRow(**{**row, "notify_secret_sealed": sealed})
+    previous = row["previous_notify_secret_sealed"]
+    sealed = {
+        "notify_secret_sealed": bytes(row["notify_secret_sealed"]),
+        "previous_notify_secret_sealed": None if previous is None else bytes(previous),
+    }
+    return MerchantRow(**{**row, **sealed})
 
 
 def _run_unless_taken(query: Any) -> None:

@@ -11,6 +11,11 @@ def notify_secret(merchant_id: str) -> Place:
     return Place("merchants", merchant_id, "notify_secret", merchant_id)
 
 
+def previous_notify_secret(merchant_id: str) -> Place:
+    """The secret that signed a merchant's callbacks before; the value is its UTF-8 bytes."""
+    return Place("merchants", merchant_id, "previous_notify_secret", merchant_id)
+
+
 def credential_secret(merchant_id: str, key_id: str) -> Place:
     """An API secret; the value is its UTF-8 bytes, `nps_…`."""
     return Place("credentials", key_id, "secret", merchant_id)
@@ -41,6 +46,13 @@ class SealedColumn:
 SEALED_COLUMNS: tuple[SealedColumn, ...] = (
     SealedColumn(
         "merchants", "id", "id", "notify_secret_sealed", lambda merchant, _: notify_secret(merchant)
+    ),
+    SealedColumn(
+        "merchants",
+        "id",
+        "id",
+        "previous_notify_secret_sealed",
+        lambda merchant, _: previous_notify_secret(merchant),
     ),
     SealedColumn("credentials", "merchant_id", "key_id", "secret_sealed", credential_secret),
     SealedColumn("channel_accounts", "merchant_id", "id", "config_sealed", account_config),

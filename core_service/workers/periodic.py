@@ -30,6 +30,8 @@ JOBS = (
     Job("purge_nonces", 30, purge.purge_nonces),
     Job("purge_idempotency_keys", 60, purge.purge_idempotency_keys),
     Job("purge_sessions", 300, purge.purge_sessions),
+    Job("purge_staff_sessions", 300, purge.purge_staff_sessions),
+    Job("purge_signed_requests", 60, purge.purge_signed_requests),
     Job("purge_sign_in_failures", 300, purge.purge_sign_in_failures),
 )
 

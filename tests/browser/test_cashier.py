@@ -1,6 +1,7 @@
 """The payer's page from waiting to the end, against the whole product and the sandbox's wallets."""
 
-from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from tests.payer import Payer
 from tests.stack import Merchant, Stack, wait_until
 
 MINUTES_UNTIL_EXPIRY = 30
+ASK_SPACING_SECONDS = 2.9
+"""Three, less what the clock of a claim and of an arrival may differ by."""
 
 
 def state_line(page: Page) -> Any:
@@ -171,10 +174,17 @@ def test_the_language_can_be_switched(open_page: Windows, merchant: Merchant) ->
 def test_many_pages_do_not_make_the_provider_busy(
     open_page: Windows, merchant: Merchant, payer: Payer
 ) -> None:
-    """Questions are three seconds apart, however many pages look; that they go on is shown by a second one."""
+    """Questions are three seconds apart, however many pages look."""
     order = merchant.create_order("wxpay.native").json["order"]
     pages = [open_page(order["hostedCheckoutUrl"], language="en") for _ in range(8)]
-    asked: Callable[[], list[Any]] = lambda: payer.calls(order["id"], "query")  # noqa: E731
-    wait_until(lambda: [page.reload() for page in pages] and len(asked()) >= 3, what="questions")
-    moments = [call["at"] for call in asked()]
-    assert all(later - earlier >= 2.9 for earlier, later in zip(moments, moments[1:], strict=False))
+
+    def asked_three_times() -> bool:
+        for page in pages:
+            page.reload()
+        return len(payer.calls(order["id"], "query")) >= 3
+
+    wait_until(asked_three_times, what="three questions")
+    calls = payer.calls(order["id"], "query")
+    moments = sorted(datetime.fromisoformat(call["at"]).timestamp() for call in calls)
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
+    assert min(pauses) >= ASK_SPACING_SECONDS, pauses

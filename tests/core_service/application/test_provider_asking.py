@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core_service.application import checkout, payment_results, provider_asking
-from core_service.domain.payment_order import ASK_AFTER_SECONDS
+from core_service.domain.payment_order import ASK_AFTER_SECONDS, ASK_SPACING_SECONDS
 from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage import payment_orders, refunds
 from core_service.storage.database import execute, fetch_all
@@ -152,7 +152,7 @@ def test_however_many_look_at_an_order_its_provider_is_asked_every_few_seconds(s
     at_once(8, lambda _: checkout.look(order.id, now=datetime.now(UTC)))
     appointment = shop.order(order.id).ask_at
     assert appointment is not None
-    assert appointment >= asked_at + timedelta(seconds=checkout.ASK_SPACING_SECONDS)
+    assert appointment >= asked_at + timedelta(seconds=ASK_SPACING_SECONDS)
     # Who comes later neither postpones the question nor asks earlier.
     at_once(8, lambda _: checkout.look(order.id, now=datetime.now(UTC)))
     assert shop.order(order.id).ask_at == appointment

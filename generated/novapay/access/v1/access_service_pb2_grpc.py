@@ -54,6 +54,36 @@ class AccessServiceStub:
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
                 response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ChangePassword',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.RegisterMerchant = channel.unary_unary(
+                '/novapay.access.v1.AccessService/RegisterMerchant',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantResponse.FromString,
+                _registered_method=True)
+        self.SignInStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/SignInStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffResponse.FromString,
+                _registered_method=True)
+        self.ListStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ListStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffResponse.FromString,
+                _registered_method=True)
+        self.CreateStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/CreateStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffResponse.FromString,
+                _registered_method=True)
+        self.UpdateStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/UpdateStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -87,6 +117,50 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePassword(self, request, context):
+        """Change the caller's own password; ends their other sessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterMerchant(self, request, context):
+        """A stranger registers a merchant, which then waits for review; its owner may sign in at once. The answer does not
+        tell whether the owner's address had an account already; if so, nothing was made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignInStaff(self, request, context):
+        """Sign a member of a merchant's staff in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStaff(self, request, context):
+        """List a merchant's staff.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateStaff(self, request, context):
+        """Add a member to a merchant's staff. The first password is shown this once and must be changed at the first sign-in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateStaff(self, request, context):
+        """Rename a member of a merchant's staff, change the role, enable or disable, or reset the password. The last enabled
+        owner stays one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +183,36 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.CreateOperator,
                     request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.FromString,
                     response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RegisterMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterMerchant,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantResponse.SerializeToString,
+            ),
+            'SignInStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignInStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffResponse.SerializeToString,
+            ),
+            'ListStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffResponse.SerializeToString,
+            ),
+            'CreateStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffResponse.SerializeToString,
+            ),
+            'UpdateStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +323,168 @@ class AccessService:
             '/novapay.access.v1.AccessService/CreateOperator',
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ChangePassword',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/RegisterMerchant',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignInStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/SignInStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ListStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/CreateStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/UpdateStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,9 @@ class SystemConfig(_message.Message):
     label: _builtins.str
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last changed; the start of the schema for a default."""
+        """When it was last changed; the start of the schema for a default.
+        zh: 最近一次修改的时间;默认值则为系统建立的时间。
+        """
 
     def __init__(
         self,
@@ -101,7 +103,9 @@ class SystemConfigChange(_message.Message):
     key: _builtins.str
     value: _builtins.str
     group: _builtins.str
-    """Accepted for compatibility; groups and labels are fixed."""
+    """Accepted for compatibility; groups and labels are fixed.
+    zh: 仅为兼容而接受;分组与名称是固定的。
+    """
     label: _builtins.str
     def __init__(
         self,
@@ -154,7 +158,9 @@ class UpdateSystemConfigsResponse(_message.Message):
     UPDATED_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     updated: _builtins.int
-    """How many values were written."""
+    """How many values were written.
+    zh: 写入了多少项。
+    """
     def __init__(
         self,
         *,

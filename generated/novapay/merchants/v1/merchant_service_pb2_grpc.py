@@ -74,6 +74,21 @@ class MerchantServiceStub:
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingResponse.FromString,
                 _registered_method=True)
+        self.DescribeChannelAccount = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/DescribeChannelAccount',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountResponse.FromString,
+                _registered_method=True)
+        self.CheckChannelAccount = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/CheckChannelAccount',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountResponse.FromString,
+                _registered_method=True)
+        self.ListAccountTroubles = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/ListAccountTroubles',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesResponse.FromString,
+                _registered_method=True)
         self.CreateChannelAccount = channel.unary_unary(
                 '/novapay.merchants.v1.MerchantService/CreateChannelAccount',
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CreateChannelAccountRequest.SerializeToString,
@@ -171,6 +186,30 @@ class MerchantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeChannelAccount(self, request, context):
+        """Show which fields an account of a channel has, so that a form can be made of them.
+        zh: 获取通道账户的配置字段
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckChannelAccount(self, request, context):
+        """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+        zh: 立即检查通道账户
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccountTroubles(self, request, context):
+        """List enabled accounts that are not well, the newest trouble first.
+        zh: 获取检查未通过的通道账户
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateChannelAccount(self, request, context):
         """Add a merchant's own account at a provider.
         """
@@ -255,6 +294,21 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.SetBinding,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingResponse.SerializeToString,
+            ),
+            'DescribeChannelAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeChannelAccount,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountResponse.SerializeToString,
+            ),
+            'CheckChannelAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckChannelAccount,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountResponse.SerializeToString,
+            ),
+            'ListAccountTroubles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountTroubles,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesResponse.SerializeToString,
             ),
             'CreateChannelAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateChannelAccount,
@@ -503,6 +557,87 @@ class MerchantService:
             '/novapay.merchants.v1.MerchantService/SetBinding',
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingRequest.SerializeToString,
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeChannelAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/DescribeChannelAccount',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckChannelAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/CheckChannelAccount',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountTroubles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/ListAccountTroubles',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesResponse.FromString,
             options,
             channel_credentials,
             insecure,

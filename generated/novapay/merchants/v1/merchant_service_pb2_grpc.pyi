@@ -59,6 +59,18 @@ class MerchantServiceStub:
     """Create or replace the binding of one merchant and channel.
     zh: 创建或更新商户通道路由
     """
+    DescribeChannelAccount: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.DescribeChannelAccountRequest, _merchant_service_pb2.DescribeChannelAccountResponse]
+    """Show which fields an account of a channel has, so that a form can be made of them.
+    zh: 获取通道账户的配置字段
+    """
+    CheckChannelAccount: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.CheckChannelAccountRequest, _merchant_service_pb2.CheckChannelAccountResponse]
+    """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+    zh: 立即检查通道账户
+    """
+    ListAccountTroubles: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListAccountTroublesRequest, _merchant_service_pb2.ListAccountTroublesResponse]
+    """List enabled accounts that are not well, the newest trouble first.
+    zh: 获取检查未通过的通道账户
+    """
     CreateChannelAccount: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.CreateChannelAccountRequest, _merchant_service_pb2.CreateChannelAccountResponse]
     """Add a merchant's own account at a provider."""
     ListChannelAccounts: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListChannelAccountsRequest, _merchant_service_pb2.ListChannelAccountsResponse]
@@ -102,6 +114,18 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     SetBinding: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.SetBindingRequest, _merchant_service_pb2.SetBindingResponse]  # type: ignore[assignment]
     """Create or replace the binding of one merchant and channel.
     zh: 创建或更新商户通道路由
+    """
+    DescribeChannelAccount: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.DescribeChannelAccountRequest, _merchant_service_pb2.DescribeChannelAccountResponse]  # type: ignore[assignment]
+    """Show which fields an account of a channel has, so that a form can be made of them.
+    zh: 获取通道账户的配置字段
+    """
+    CheckChannelAccount: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.CheckChannelAccountRequest, _merchant_service_pb2.CheckChannelAccountResponse]  # type: ignore[assignment]
+    """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+    zh: 立即检查通道账户
+    """
+    ListAccountTroubles: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ListAccountTroublesRequest, _merchant_service_pb2.ListAccountTroublesResponse]  # type: ignore[assignment]
+    """List enabled accounts that are not well, the newest trouble first.
+    zh: 获取检查未通过的通道账户
     """
     CreateChannelAccount: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.CreateChannelAccountRequest, _merchant_service_pb2.CreateChannelAccountResponse]  # type: ignore[assignment]
     """Add a merchant's own account at a provider."""
@@ -191,6 +215,36 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_merchant_service_pb2.SetBindingResponse, _abc.Awaitable[_merchant_service_pb2.SetBindingResponse]]:
         """Create or replace the binding of one merchant and channel.
         zh: 创建或更新商户通道路由
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeChannelAccount(
+        self,
+        request: _merchant_service_pb2.DescribeChannelAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.DescribeChannelAccountResponse, _abc.Awaitable[_merchant_service_pb2.DescribeChannelAccountResponse]]:
+        """Show which fields an account of a channel has, so that a form can be made of them.
+        zh: 获取通道账户的配置字段
+        """
+
+    @_abc_1.abstractmethod
+    def CheckChannelAccount(
+        self,
+        request: _merchant_service_pb2.CheckChannelAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.CheckChannelAccountResponse, _abc.Awaitable[_merchant_service_pb2.CheckChannelAccountResponse]]:
+        """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+        zh: 立即检查通道账户
+        """
+
+    @_abc_1.abstractmethod
+    def ListAccountTroubles(
+        self,
+        request: _merchant_service_pb2.ListAccountTroublesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.ListAccountTroublesResponse, _abc.Awaitable[_merchant_service_pb2.ListAccountTroublesResponse]]:
+        """List enabled accounts that are not well, the newest trouble first.
+        zh: 获取检查未通过的通道账户
         """
 
     @_abc_1.abstractmethod

@@ -118,18 +118,28 @@ class Channel(_message.Message):
     IMPLEMENTATION_STATUS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Channel code, such as alipay.page."""
+    """Channel code, such as alipay.page.
+    zh: 通道编码,例如 alipay.page。
+    """
     provider: _builtins.str
-    """The company behind it: alipay or wxpay."""
+    """The company behind it: alipay or wxpay.
+    zh: 通道背后的渠道方:alipay 或 wxpay。
+    """
     display_name: _builtins.str
     description: _builtins.str
     configured: _builtins.bool
-    """Always true here: an account is a merchant's own affair."""
+    """Always true here: an account is a merchant's own affair.
+    zh: 此处恒为 true:账户由各商户自行配置。
+    """
     implementation_status: _builtins.str
-    """READY: implemented and tested."""
+    """READY: implemented and tested.
+    zh: READY:已实现并通过测试。
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """create, query, close, refund, notify."""
+        """create, query, close, refund, notify.
+        zh: 支持的能力:create、query、close、refund、notify。
+        """
 
     def __init__(
         self,
@@ -190,7 +200,9 @@ class PaymentOrder(_message.Message):
     channel_code: _builtins.str
     amount: _builtins.str
     fee_rate: _builtins.str
-    """The binding's rate when the order was created, four decimals."""
+    """The binding's rate when the order was created, four decimals.
+    zh: 下单时路由上的费率,四位小数。
+    """
     fee_amount: _builtins.str
     net_amount: _builtins.str
     currency: _builtins.str
@@ -198,21 +210,33 @@ class PaymentOrder(_message.Message):
     description: _builtins.str
     status: Global___OrderStatus.ValueType
     provider_status: _builtins.str
-    """The provider's own word for the state."""
+    """The provider's own word for the state.
+    zh: 渠道方自己的状态用词。
+    """
     gateway_order_id: _builtins.str
-    """The provider's number of the payment."""
+    """The provider's number of the payment.
+    zh: 渠道方的支付单号。
+    """
     checkout_url: _builtins.str
-    """Alipay: the signed gateway URL. WeChat: the weixin:// code URL."""
+    """Alipay: the signed gateway URL. WeChat: the weixin:// code URL.
+    zh: 支付宝:已签名的网关地址;微信支付:weixin:// 二维码内容。
+    """
     hosted_checkout_url: _builtins.str
-    """The hosted cashier's page."""
+    """The hosted cashier's page.
+    zh: 托管收银台地址。
+    """
     payment_mode: _builtins.str
     callback_status: Global___CallbackStatus.ValueType
     merchant_channel_account_id: _builtins.str
     channel_account_source: _builtins.str
     provider_payload: _builtins.str
-    """What the provider gave for the payer's browser or app; never secret."""
+    """What the provider gave for the payer's browser or app; never secret.
+    zh: 渠道方返回、供付款人浏览器或 App 使用的内容;不含任何机密。
+    """
     metadata: _builtins.str
-    """The merchant's own data, returned as it came."""
+    """The merchant's own data, returned as it came.
+    zh: 商户自己的数据,原样返回。
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -336,11 +360,17 @@ class RefundSummary(_message.Message):
     TOTAL_REFUNDED_AMOUNT_FIELD_NUMBER: _builtins.int
     REFUNDABLE_AMOUNT_FIELD_NUMBER: _builtins.int
     total_requested_amount: _builtins.str
-    """Refunds that are pending, processing or succeeded."""
+    """Refunds that are pending, processing or succeeded.
+    zh: 已申请退款的金额:待处理、处理中与成功的合计。
+    """
     total_refunded_amount: _builtins.str
-    """Refunds that succeeded."""
+    """Refunds that succeeded.
+    zh: 已成功退款的金额。
+    """
     refundable_amount: _builtins.str
-    """Amount less what was requested."""
+    """Amount less what was requested.
+    zh: 尚可退款的金额:订单金额减去已申请退款。
+    """
     def __init__(
         self,
         *,
@@ -408,15 +438,25 @@ class CreatePaymentOrderRequest(_message.Message):
     NOTIFY_URL_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     channel_code: _builtins.str
-    """alipay.page or wxpay.native (also wechat.native, the old name)."""
+    """alipay.page or wxpay.native (also wechat.native, the old name).
+    zh: alipay.page 或 wxpay.native(兼容旧名 wechat.native)。
+    """
     external_order_id: _builtins.str
-    """The merchant's own number of the order, unique for ever: 1 to 64 visible characters."""
+    """The merchant's own number of the order, unique for ever: 1 to 64 visible characters.
+    zh: 商户自己的订单号,永久唯一:1 到 64 个可见字符。
+    """
     amount: _builtins.str
-    """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01."""
+    """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01.
+    zh: 金额,单位元:最多两位小数的字符串,或 0.01 的整数倍的 JSON 数字。
+    """
     currency: _builtins.str
-    """CNY, the default."""
+    """CNY, the default.
+    zh: 币种,默认 CNY。
+    """
     subject: _builtins.str
-    """What is paid for: 1 to 256 characters, shown to the payer."""
+    """What is paid for: 1 to 256 characters, shown to the payer.
+    zh: 商品标题:1 到 256 个字符,展示给付款人。
+    """
     description: _builtins.str
     return_url: _builtins.str
     """Where the browser goes after payment; without it the hosted result page.
@@ -427,7 +467,9 @@ class CreatePaymentOrderRequest(_message.Message):
     zh: 当前订单的可选商户业务回调地址;不传时,NovaPay 使用商户默认 callbackBase。
     """
     metadata: _builtins.str
-    """Any JSON object up to 8 KiB and 8 levels; comes back in answers and callbacks."""
+    """Any JSON object up to 8 KiB and 8 levels; comes back in answers and callbacks.
+    zh: 任意 JSON 对象,最多 8 KiB、8 层;会在响应与回调中原样返回。
+    """
     notify_url: _builtins.str
     """Not accepted: use callback_url. Sending it is an error that says so."""
     def __init__(
@@ -483,7 +525,9 @@ class CreatePaymentOrderResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """False: the order was there already."""
+    """False: the order was there already.
+    zh: false 表示该订单此前已存在。
+    """
     @_builtins.property
     def order(self) -> Global___PaymentOrder: ...
     def __init__(
@@ -511,13 +555,21 @@ class QueryPaymentOrderRequest(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     order_reference: _builtins.str
-    """NovaPay's id or the merchant's external id."""
+    """NovaPay's id or the merchant's external id.
+    zh: NovaPay 的编号,或商户自己的单号。
+    """
     order_id: _builtins.str
-    """Legacy: NovaPay's id, used when order_reference is empty."""
+    """Legacy: NovaPay's id, used when order_reference is empty.
+    zh: 旧字段:NovaPay 的订单号,orderReference 为空时使用。
+    """
     external_order_id: _builtins.str
-    """Legacy: the merchant's id, used when the other two are empty."""
+    """Legacy: the merchant's id, used when the other two are empty.
+    zh: 旧字段:商户自己的单号,前两者都为空时使用。
+    """
     sync: _builtins.bool
-    """Ask the provider first; true when absent."""
+    """Ask the provider first; true when absent.
+    zh: 是否先向渠道方查询;不传时为 true。
+    """
     def __init__(
         self,
         *,
@@ -544,7 +596,9 @@ class QueryPaymentOrderResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """Always false: a query creates nothing."""
+    """Always false: a query creates nothing.
+    zh: 恒为 false:查询不会创建任何东西。
+    """
     @_builtins.property
     def order(self) -> Global___PaymentOrder: ...
     def __init__(
@@ -571,11 +625,17 @@ class ClosePaymentOrderRequest(_message.Message):
     EXTERNAL_ORDER_ID_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     order_reference: _builtins.str
-    """NovaPay's id or the merchant's external id."""
+    """NovaPay's id or the merchant's external id.
+    zh: NovaPay 的编号,或商户自己的单号。
+    """
     order_id: _builtins.str
-    """Legacy: NovaPay's id, used when order_reference is empty."""
+    """Legacy: NovaPay's id, used when order_reference is empty.
+    zh: 旧字段:NovaPay 的订单号,orderReference 为空时使用。
+    """
     external_order_id: _builtins.str
-    """Legacy: the merchant's id, used when the other two are empty."""
+    """Legacy: the merchant's id, used when the other two are empty.
+    zh: 旧字段:商户自己的单号,前两者都为空时使用。
+    """
     def __init__(
         self,
         *,
@@ -599,7 +659,9 @@ class ClosePaymentOrderResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """Always false: closing creates nothing."""
+    """Always false: closing creates nothing.
+    zh: 恒为 false:关单不会创建任何东西。
+    """
     @_builtins.property
     def order(self) -> Global___PaymentOrder: ...
     def __init__(
@@ -889,7 +951,9 @@ class RetryCallbackResponse(_message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
     delivered: _builtins.bool
     skipped: _builtins.bool
-    """True: nothing was sent; reason says why."""
+    """True: nothing was sent; reason says why.
+    zh: true:没有发送,原因见 reason。
+    """
     reason: _builtins.str
     http_status: _builtins.int
     error_message: _builtins.str

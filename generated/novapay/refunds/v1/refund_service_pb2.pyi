@@ -78,16 +78,23 @@ class Refund(_message.Message):
     fee_amount: _builtins.str
     """The part of the order's fee that goes back with it: amount times the order's rate, half-up; the refund that uses up
     the order takes what is left of the fee.
+    zh: 随退款退回的手续费:金额 × 订单费率,四舍五入;把订单退完的那一笔退回剩余的全部手续费。
     """
     net_amount_impact: _builtins.str
-    """What the refund takes from the merchant's net: amount less fee_amount."""
+    """What the refund takes from the merchant's net: amount less fee_amount.
+    zh: 退款对商户净额的影响:amount 减去 feeAmount。
+    """
     currency: _builtins.str
     status: Global___RefundStatus.ValueType
     provider_status: _builtins.str
     provider_refund_id: _builtins.str
-    """The provider's number of the refund."""
+    """The provider's number of the refund.
+    zh: 渠道方的退款单号。
+    """
     gateway_order_id: _builtins.str
-    """The provider's number of the payment."""
+    """The provider's number of the payment.
+    zh: 渠道方的支付单号。
+    """
     merchant_channel_account_id: _builtins.str
     channel_account_source: _builtins.str
     reason: _builtins.str
@@ -188,19 +195,33 @@ class CreateRefundRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     order_reference: _builtins.str
-    """NovaPay's id of the order or the merchant's."""
+    """NovaPay's id of the order or the merchant's.
+    zh: NovaPay 的订单号,或商户自己的订单号。
+    """
     order_id: _builtins.str
-    """Legacy: NovaPay's id of the order, used when order_reference is empty."""
+    """Legacy: NovaPay's id of the order, used when order_reference is empty.
+    zh: 旧字段:NovaPay 的订单号,orderReference 为空时使用。
+    """
     external_order_id: _builtins.str
-    """Legacy: the merchant's id of the order, used when the other two are empty."""
+    """Legacy: the merchant's id of the order, used when the other two are empty.
+    zh: 旧字段:商户自己的订单号,前两者都为空时使用。
+    """
     external_refund_id: _builtins.str
-    """The merchant's own number of the refund, unique for ever: 1 to 64 visible characters."""
+    """The merchant's own number of the refund, unique for ever: 1 to 64 visible characters.
+    zh: 商户自己的退款号,永久唯一:1 到 64 个可见字符。
+    """
     amount: _builtins.str
-    """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01."""
+    """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01.
+    zh: 金额,单位元:最多两位小数的字符串,或 0.01 的整数倍的 JSON 数字。
+    """
     reason: _builtins.str
-    """Shown to the payer where the provider does that."""
+    """Shown to the payer where the provider does that.
+    zh: 退款原因;渠道方支持时会展示给付款人。
+    """
     metadata: _builtins.str
-    """Any JSON object up to 8 KiB and 8 levels."""
+    """Any JSON object up to 8 KiB and 8 levels.
+    zh: 任意 JSON 对象,最多 8 KiB、8 层。
+    """
     def __init__(
         self,
         *,
@@ -235,7 +256,9 @@ class CreateRefundResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     REFUND_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """False: the refund was there already."""
+    """False: the refund was there already.
+    zh: false 表示该退款此前已存在。
+    """
     @_builtins.property
     def refund(self) -> Global___Refund: ...
     def __init__(
@@ -263,13 +286,21 @@ class QueryRefundRequest(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     refund_reference: _builtins.str
-    """NovaPay's id or the merchant's external id."""
+    """NovaPay's id or the merchant's external id.
+    zh: NovaPay 的编号,或商户自己的单号。
+    """
     refund_id: _builtins.str
-    """Legacy: NovaPay's id, used when refund_reference is empty."""
+    """Legacy: NovaPay's id, used when refund_reference is empty.
+    zh: 旧字段:NovaPay 的退款号,refundReference 为空时使用。
+    """
     external_refund_id: _builtins.str
-    """Legacy: the merchant's id, used when the other two are empty."""
+    """Legacy: the merchant's id, used when the other two are empty.
+    zh: 旧字段:商户自己的单号,前两者都为空时使用。
+    """
     sync: _builtins.bool
-    """Ask the provider first; true when absent."""
+    """Ask the provider first; true when absent.
+    zh: 是否先向渠道方查询;不传时为 true。
+    """
     def __init__(
         self,
         *,
@@ -296,7 +327,9 @@ class QueryRefundResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     REFUND_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """Always false: a query creates nothing."""
+    """Always false: a query creates nothing.
+    zh: 恒为 false:查询不会创建任何东西。
+    """
     @_builtins.property
     def refund(self) -> Global___Refund: ...
     def __init__(

@@ -1,4 +1,4 @@
-"""Puts the edge together: `create_app` for tests and other hosts, `get_app` for gunicorn."""
+"""Puts the HTTP contract together as one Falcon application; `front.py` puts it on a port."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import falcon
 import falcon.asgi
 
 from core_service.errors import CoreError
-from rest_edge.admission import Admission
 from rest_edge.checkout_watch import EVENTS_PATH, CheckoutEvents, CheckoutWatches
-from rest_edge.console_session import SESSION_PATH, ConsoleGuard, ConsoleSession
+from rest_edge.console_guard import ConsoleGuard
+from rest_edge.console_session import SESSION_PATH, ConsoleSession
 from rest_edge.core_connection import CoreConnection
-from rest_edge.documentation import DOCS_PATH, Documentation
+from rest_edge.documentation import add_documentation
 from rest_edge.errors import EdgeRefusal, error_body, method_not_allowed, retry_after_seconds
 from rest_edge.health import HEALTH_PATH, Health
 from rest_edge.hosted_checkout import (
@@ -21,19 +21,19 @@ from rest_edge.hosted_checkout import (
     CheckoutPage,
 )
 from rest_edge.logs import edge_log
-from rest_edge.middleware import REQUEST_KEY, EdgeMiddleware
+from rest_edge.middleware import REQUEST_KEY
 from rest_edge.openapi import OPENAPI_PATHS, OpenApi
 from rest_edge.provider_callbacks import ALIPAY_PATH, WXPAY_PATH, AlipayCallback, WxpayCallback
-from rest_edge.settings import Settings, load_settings
+from rest_edge.settings import Settings
 from rest_edge.static_files import STATIC_PATH, StaticFiles
 from rest_edge.transcoding import add_rpc_routes
 
 
-def create_app(settings: Settings) -> EdgeMiddleware:
-    """The whole edge as one ASGI application; its lifespan opens and closes the connection to the core."""
-    core = CoreConnection(settings)
+def create_app(
+    settings: Settings, core: CoreConnection, watches: CheckoutWatches
+) -> falcon.asgi.App[Any, Any]:
+    """Every route of the HTTP contract; its lifespan opens and closes the connection to the core."""
     guard = ConsoleGuard(settings)
-    watches = CheckoutWatches(core)
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=core)
     app.req_options.auto_parse_qs_csv = False
     app.req_options.keep_blank_qs_values = True
@@ -47,22 +47,11 @@ def create_app(settings: Settings) -> EdgeMiddleware:
         app.add_route(path, CheckoutPage(watches, path))
     app.add_route(EVENTS_PATH, CheckoutEvents(watches))
     app.add_route(LOGO_PATH, CheckoutLogo(core))
-    app.add_route(DOCS_PATH, Documentation())
+    add_documentation(app, is_production=settings.environment == "production")
     app.add_route(STATIC_PATH, StaticFiles())
     for path in OPENAPI_PATHS:
         app.add_route(path, OpenApi(path))
-    return EdgeMiddleware(
-        app,
-        admission=Admission(settings.calls_at_once),
-        trusted_proxies=settings.trusted_proxies,
-        is_https=settings.is_https,
-        on_drain=watches.drain,
-    )
-
-
-def get_app() -> EdgeMiddleware:
-    """For gunicorn: settings from the environment."""
-    return create_app(load_settings())
+    return app
 
 
 def _answer_errors_as_json(app: falcon.asgi.App[Any, Any]) -> None:

@@ -13,9 +13,10 @@ import falcon.asgi
 from falcon.asgi import SSEvent
 
 from core_service.errors import CoreError
+from core_service.schema import method_named
 from novapay.payments.v1 import payment_service_pb2 as payments
 from rest_edge.checkout_page import page_version
-from rest_edge.core_connection import CoreConnection, method_named
+from rest_edge.core_connection import CoreConnection
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest, new_request_id
 
 EVENTS_PATH = "/pay/{order_id}/events"

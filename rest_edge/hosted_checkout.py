@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import falcon.asgi
 
 from core_service.errors import CoreError
+from core_service.schema import method_named
 from novapay.payments.v1 import payment_service_pb2 as payments
 from rest_edge.checkout_page import order_values
 from rest_edge.checkout_texts import TEXTS
 from rest_edge.checkout_watch import CheckoutWatches
-from rest_edge.core_connection import CoreConnection, method_named
+from rest_edge.core_connection import CoreConnection
 from rest_edge.errors import STATUS_BY_FAMILY, retry_after_seconds
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
 from rest_edge.pages import chosen_language, render, show

@@ -10,11 +10,6 @@ from rest_edge.static_files import static_url
 LANGUAGES = ("zh-CN", "en")
 DEFAULT_LANGUAGE = "zh-CN"
 
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
-
 _templates = Environment(
     loader=PackageLoader("rest_edge"),
     autoescape=select_autoescape(default=True),
@@ -48,7 +43,7 @@ def show(
     language: str,
     status: int = 200,
     *,
-    policy: str = POLICY,
+    policy: str,
 ) -> None:
     """Answer with a page under a content security policy."""
     resp.status = falcon.code_to_http_status(status)

@@ -24,7 +24,7 @@ from rest_edge.authentication import (
     session_metadata,
     signature_metadata,
 )
-from rest_edge.console_session import ConsoleGuard
+from rest_edge.console_guard import ConsoleGuard
 from rest_edge.core_connection import CallFailed, CoreConnection
 from rest_edge.errors import invalid_field
 from rest_edge.json_codec import Violations, decoder_for, encoder_for
@@ -71,7 +71,8 @@ class RpcRoute:
         self._guard = guard
         principals = {principal.value for principal in method.principals}
         self._is_merchant = "MERCHANT" in principals
-        self._is_operator = "OPERATOR" in principals
+        # What merchants and operators may both call is a merchant's route over HTTP: consoles call the core themselves.
+        self._is_operator = "OPERATOR" in principals and not self._is_merchant
         self._is_change = route.verb not in ("GET", "HEAD")
         self._takes_body = bool(route.body)
         self._takes_key = bool(method.idempotency_operation)

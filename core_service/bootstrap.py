@@ -22,8 +22,8 @@ from core_service.application import (
     merchant_cache,
     request_log,
     routing,
-    sessions,
     system_config,
+    two_step,
 )
 from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
@@ -159,7 +159,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
     account_checks.configure(settings.public_base_url, is_production=settings.is_production)
-    sessions.configure(box)
+    two_step.configure(box)
     routing.configure(settings.outbound_allow)
     callback_attempts.configure(settings.outbound_allow)
     return box

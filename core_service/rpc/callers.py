@@ -160,6 +160,10 @@ def _identify_merchant(call: Call, peer: Peer, values: Values, request: Any) -> 
     )
 
 
+_WITHOUT_OWN_PASSWORD = frozenset({"GetSession", "SignOut", "ChangePassword"})
+"""What somebody may call whose password was made by somebody else."""
+
+
 def _identify_operator(call: Call, method: Method, values: Values) -> None:
     token = values[metadata.SESSION_TOKEN]
     operator = sessions.session_of(token, now=datetime.now(UTC)).operator
@@ -167,10 +171,8 @@ def _identify_operator(call: Call, method: Method, values: Values) -> None:
     call.operator = OperatorIdentity(operator.id, operator.email, operator.role)
     if operator.role not in method.roles:
         raise CoreError("PERMISSION_DENIED")
-
-
-_WITHOUT_OWN_PASSWORD = frozenset({"GetSession", "SignOut", "ChangePassword"})
-"""What somebody may call whose password was made by somebody else."""
+    if operator.must_change_password and method.name not in _WITHOUT_OWN_PASSWORD:
+        raise CoreError("PASSWORD_CHANGE_REQUIRED")
 
 
 def _identify_staff(call: Call, method: Method, values: Values, request: Any) -> None:

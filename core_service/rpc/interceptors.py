@@ -44,6 +44,7 @@ LEAST_SECONDS = 0.1
 DEFAULT_SECONDS = 10.0
 LONGEST_SECONDS = 60.0
 SHARE_WAIT_SECONDS = 0.25
+LONGEST_REASON = 500
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -147,6 +148,7 @@ class Interceptors(grpc.ServerInterceptor):
                 deadline=0.0,
                 client_address=client_address(peer, values),
                 idempotency_key=_idempotency_key(values),
+                reason=_reason(values),
                 is_active=context.is_active,
             )
             context.novapay_call = call  # type: ignore[attr-defined]
@@ -278,6 +280,13 @@ def _idempotency_key(values: Values) -> str | None:
     """As text of one character a byte; its form is checked where it is used."""
     key = values.get(metadata.IDEMPOTENCY_KEY)
     return None if key is None else key.decode("latin-1")
+
+
+def _reason(values: Values) -> str | None:
+    """One line of printable text, cut to its longest: it is a note, and no reason to refuse anything."""
+    text = values.get(metadata.REASON, b"").decode("utf-8", "replace")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line[:LONGEST_REASON] or None
 
 
 def _note_signed_request(exchange: Exchange, seconds: float) -> None:

@@ -50,7 +50,8 @@ ERRORS: Mapping[str, ErrorWords] = {
         "Send a JSON object in UTF-8 without repeated keys.", (_SIGNED, _CHANGE, "signIn")),
     "INVALID_AMOUNT": ErrorWords(
         "金额必须大于 0、不超过 100000000.00，且最多两位小数。", '用 "88.10" 这样的字符串，不要用浮点数计算金额。',
-        'Send a string such as "88.10"; do not compute amounts in floating point.', (_CREATE, _REFUND, "setBinding", "listPaymentOrders")),
+        'Send a string such as "88.10"; do not compute amounts in floating point.',
+        (_CREATE, _REFUND, "setBinding", "listPaymentOrders")),
     "INVALID_IDEMPOTENCY_KEY": ErrorWords(
         "Idempotency-Key 必须是 1 到 255 个可见 ASCII 字符。", "换成符合要求的键，例如 UUID。",
         "Use a key of that form, such as a UUID.", (_KEYED,)),

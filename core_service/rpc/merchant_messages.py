@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core_service.domain import money
+from core_service.domain.merchant import missing_profile_fields
 from core_service.errors import FieldViolation, invalid_request
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.bindings import BindingView
@@ -78,6 +79,7 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         refund_callback_enabled=row.refund_callback_enabled,
         return_delay_seconds=row.return_delay_seconds,
         logo_etag=row.logo_etag or "",
+        missing_profile_fields=missing_profile_fields(row),
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )

@@ -96,6 +96,15 @@ def methods_by_path() -> Mapping[str, Method]:
 
 
 @cache
+def method_named(name: str) -> Method:
+    """The RPC `Service.Name`, such as `PaymentService.GetCheckout`. Raises KeyError."""
+    return {
+        f"{method.service_full_name.rpartition('.')[2]}.{method.name}": method
+        for method in methods()
+    }[name]
+
+
+@cache
 def service_names() -> tuple[str, ...]:
     """Full names of the services, without repeats."""
     return tuple(dict.fromkeys(method.service_full_name for method in methods()))

@@ -12,8 +12,9 @@ import falcon.asgi
 from markupsafe import Markup
 
 from core_service.errors import CoreError
+from core_service.schema import method_named
 from novapay.payments.v1 import payment_service_pb2 as payments
-from rest_edge.core_connection import CoreConnection, method_named
+from rest_edge.core_connection import CoreConnection
 from rest_edge.errors import STATUS_BY_FAMILY, retry_after_seconds
 from rest_edge.json_codec import enum_numbers
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest

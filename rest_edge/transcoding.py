@@ -24,7 +24,7 @@ from rest_edge.authentication import (
     session_metadata,
     signature_metadata,
 )
-from rest_edge.console_session import ConsoleGuard
+from rest_edge.console_guard import ConsoleGuard
 from rest_edge.core_connection import CallFailed, CoreConnection
 from rest_edge.errors import invalid_field
 from rest_edge.json_codec import Violations, decoder_for, encoder_for

@@ -119,9 +119,7 @@ class Account(Page):
         done = "accounts.enabled_done" if enabled else "accounts.disabled_done"
         return visit.redirect(visit.path, done)
 
-    async def _account(
-        self, visit: Visit, code: str, account_id: str
-    ) -> merchants.ChannelAccount:
+    async def _account(self, visit: Visit, code: str, account_id: str) -> merchants.ChannelAccount:
         merchant = await merchant_of(visit, code)
         request = merchants.ListChannelAccountsRequest(merchant_code=merchant.code)
         for account in (await visit.call(self.rpc, request)).accounts:

@@ -120,9 +120,7 @@ class Profile(Page):
 
     async def get(self, visit: Visit, **params: str) -> Reply:
         """The forms."""
-        return render_merchant(
-            visit, await merchant_of(visit, params["code"]), "merchant_profile"
-        )
+        return render_merchant(visit, await merchant_of(visit, params["code"]), "merchant_profile")
 
     async def do_profile(self, visit: Visit, **params: str) -> Reply:
         """Names and numbers."""
@@ -149,7 +147,9 @@ class Profile(Page):
     async def do_payer(self, visit: Visit, **params: str) -> Reply:
         """How long the result page waits."""
         seconds = visit.form.trimmed("returnDelaySeconds")
-        number = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < 4 else -1
+        number = (
+            int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < 4 else -1
+        )
         return await self._change(visit, params["code"], {"return_delay_seconds": number})
 
     async def do_logo(self, visit: Visit, **params: str) -> Reply:
@@ -189,7 +189,7 @@ class Logo(Page):
         return Reply(body=answer.content, content_type=answer.content_type)
 
 
-def _status(name: str) -> merchants.MerchantStatus:
+def _status(name: str) -> merchants.MerchantStatus.ValueType:
     return merchants.MerchantStatus.Value(f"MERCHANT_STATUS_{name}")
 
 

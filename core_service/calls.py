@@ -90,6 +90,11 @@ class Call:
             case _:
                 return "public"
 
+    @property
+    def is_by_person(self) -> bool:
+        """Whether somebody signed in: each change that they make leaves an audit record."""
+        return self.operator is not None or self.staff is not None
+
     def ensure_sees(self, merchant_id: str, reason: str) -> None:
         """Raises `reason` when the caller's merchant is fixed and is not this one.
 

@@ -176,6 +176,7 @@ REASONS: Mapping[str, tuple[Family, str]] = {
         Family.CONFLICT,
         "This externalRefundId exists with another reason.",
     ),
+    "ANOMALY_RESOLVED": (Family.CONFLICT, "This anomaly has been put away already."),
     "MERCHANT_CODE_TAKEN": (Family.CONFLICT, "Another merchant has this code."),
     # 422
     "CHANNEL_NOT_CONFIGURED": (

@@ -9,7 +9,7 @@ from core_service.errors import CoreError
 from rest_edge.console_guard import ConsoleGuard
 from rest_edge.console_session import SESSION_PATH, ConsoleSession
 from rest_edge.core_connection import CoreConnection
-from rest_edge.documentation import DOCS_PATH, Documentation
+from rest_edge.documentation import add_documentation
 from rest_edge.errors import EdgeRefusal, error_body, method_not_allowed, retry_after_seconds
 from rest_edge.health import HEALTH_PATH, Health
 from rest_edge.hosted_checkout import PAY_PATH, RETURN_PATH, Cashier, Result
@@ -36,7 +36,7 @@ def create_app(settings: Settings, core: CoreConnection) -> falcon.asgi.App[Any,
     app.add_route(HEALTH_PATH, Health(core))
     app.add_route(PAY_PATH, Cashier(core))
     app.add_route(RETURN_PATH, Result(core))
-    app.add_route(DOCS_PATH, Documentation())
+    add_documentation(app, is_production=settings.environment == "production")
     app.add_route(STYLESHEET_PATH, Stylesheet())
     for path in OPENAPI_PATHS:
         app.add_route(path, OpenApi(path))

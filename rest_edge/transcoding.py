@@ -71,7 +71,8 @@ class RpcRoute:
         self._guard = guard
         principals = {principal.value for principal in method.principals}
         self._is_merchant = "MERCHANT" in principals
-        self._is_operator = "OPERATOR" in principals
+        # What merchants and operators may both call is a merchant's route over HTTP: consoles call the core themselves.
+        self._is_operator = "OPERATOR" in principals and not self._is_merchant
         self._is_change = route.verb not in ("GET", "HEAD")
         self._takes_body = bool(route.body)
         self._takes_key = bool(method.idempotency_operation)

@@ -24,6 +24,7 @@ from core_service.application import (
 )
 from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.application.payment_results import Applied
 from core_service.application.routing import Plan
 from core_service.calls import Call
 from core_service.domain import money, payment_order
@@ -40,9 +41,15 @@ from core_service.providers.base import (
     ProviderRefused,
     ProviderUnknown,
 )
-from core_service.storage import payment_orders
+from core_service.storage import audit, payment_orders
 from core_service.storage.database import transact
-from core_service.storage.payment_orders import Event, OrderView, PaymentOrderRow, Transition
+from core_service.storage.payment_orders import (
+    Asked,
+    Event,
+    OrderView,
+    PaymentOrderRow,
+    Transition,
+)
 
 CREATE, CLOSE = "payment_order.create", "payment_order.close"
 OTHER_REQUEST_SECONDS = 4.0
@@ -420,16 +427,52 @@ def query(
     failpoint("q1")
     try:
         report = provider_calls.query(call, merchant, view.order, now=now)
-    except CoreError:
+    except CoreError as failure:
+        if failure.family is Family.PROVIDER_FAILURE:
+            payment_orders.note_ask(view.order, Asked(now, None, _why(failure)))
         if view.order.status in OPEN_STATUSES:
             raise
         return view  # it has ended; the question was only whether money came late
     failpoint("q2")
     event = Event(call.actor, "query", call.request_id)
-    payment_results.apply_payment_report(merchant, view.order.id, report, event, now=now)
+    applied = _apply_of(call, merchant, view.order, report, event, now=now)
+    if not applied.is_news:
+        payment_orders.note_ask(view.order, Asked(now, provider_calls.answer_of(report)))
     current = payment_orders.find_view(merchant.facts.id, view.order.id)
     assert current is not None
     return current
+
+
+def _apply_of(
+    call: Call,
+    merchant: MerchantSnapshot,
+    order: PaymentOrderRow,
+    report: PaymentReport,
+    event: Event,
+    *,
+    now: datetime,
+) -> Applied:
+    """Applies a report; a change that came from a person's call leaves its audit record with it."""
+
+    def work() -> Applied:
+        applied = payment_results.apply_in_transaction(merchant, order.id, report, event, now=now)
+        if call.is_by_person and applied.is_news:
+            audit.record(
+                call,
+                action=f"payment_order.{event.cause}",
+                target=order.id,
+                before={"status": order.status},
+                after={"status": applied.order.status},
+            )
+        return applied
+
+    return transact(work)
+
+
+def _why(failure: CoreError) -> str:
+    """A provider's failure in a line: its own code and message where it gave them."""
+    details = failure.details
+    return ": ".join(map(str, details.values())) if details else failure.reason
 
 
 def close(
@@ -519,7 +562,7 @@ def _close_upstream(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
     with effects.once_intended():
-        applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
+        applied = _apply_of(call, merchant, order, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order

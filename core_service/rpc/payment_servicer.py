@@ -22,6 +22,7 @@ from core_service.errors import FieldViolation, invalid_request
 from core_service.providers import registry
 from core_service.providers.base import NotificationRequest, Provider
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.oversight_servicer import OversightMethods
 from core_service.rpc.payment_messages import order_message, order_status
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from novapay.payments.v1 import payment_service_pb2 as pb
@@ -36,7 +37,7 @@ def merchant_of(call: Call, merchant_code: str) -> MerchantSnapshot:
     return merchant_cache.by_code(merchant_code)
 
 
-class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
+class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceServicer):
     """Messages to values and back."""
 
     def __init__(self, public_base_url: str) -> None:
@@ -152,7 +153,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             amount=format_fen(order.amount_fen),
             currency=order.currency,
             subject=order.subject,
-            status=order_status(order),
+            status=order_status(order.status),
             channel_code=order.channel_code,
             payment_mode=order.payment_mode or "",
             checkout_url=view.checkout_url,

@@ -52,6 +52,10 @@ class PaymentOrderRow:
     ask_count: int
     ask_token: int
     ask_leased_until: datetime | None
+    asked_at: datetime | None
+    ask_answer: str | None
+    """What the provider said when it was last asked, as `Asked` has it."""
+    ask_failure: str | None
 
 
 @dataclass(frozen=True)
@@ -331,15 +335,35 @@ def claim_due(limit: int, *, lease_seconds: float) -> list[PaymentOrderRow]:
     ]
 
 
-def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """One question to a provider: what it said, or why there was no answer."""
+
+    at: datetime
+    answer: str | None
+    failure: str | None = None
+
+
+def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None, asked: Asked) -> None:
     """Ends the lease. The next appointment, or an earlier one that somebody made since the claim.
 
     Nothing happens when the lease is somebody else's by now, or the order has moved on.
     """
     execute(
-        "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL "
+        "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL, "
+        "asked_at = %s, ask_answer = %s, ask_failure = %s "
         "WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
-        (ask_at, order.merchant_id, order.id, order.ask_token, order.status),
+        (ask_at, asked.at, asked.answer, asked.failure,
+         order.merchant_id, order.id, order.ask_token, order.status),
+    )  # fmt: skip
+
+
+def note_ask(order: PaymentOrderRow, asked: Asked) -> None:
+    """Keeps what came of a question that was not a worker's; the newest one stays."""
+    execute(
+        "UPDATE payment_orders SET asked_at = %(at)s, ask_answer = %(answer)s, ask_failure = %(failure)s "
+        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND (asked_at IS NULL OR asked_at <= %(at)s)",
+        {**asked.__dict__, "merchant_id": order.merchant_id, "id": order.id},
     )
 
 

@@ -35,7 +35,7 @@ class SystemConfig(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed; the start of the schema for a default.
-        zh: 最近一次修改的时间;默认值则为系统建立的时间。
+        zh: 最近一次修改的时间；默认值则为系统建立的时间。
         """
 
     def __init__(
@@ -104,7 +104,7 @@ class SystemConfigChange(_message.Message):
     value: _builtins.str
     group: _builtins.str
     """Accepted for compatibility; groups and labels are fixed.
-    zh: 仅为兼容而接受;分组与名称是固定的。
+    zh: 仅为兼容而接受；分组与名称是固定的。
     """
     label: _builtins.str
     def __init__(

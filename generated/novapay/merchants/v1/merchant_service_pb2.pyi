@@ -138,28 +138,28 @@ class Merchant(_message.Message):
     """
     callback_base: _builtins.str
     """Default address of merchant callbacks.
-    zh: 订单未单独传 callbackUrl 时,NovaPay 使用的默认商户业务回调地址。
+    zh: 订单未单独传 callbackUrl 时，NovaPay 使用的默认商户业务回调地址。
     """
     notify_secret: _builtins.str
     """Masked: first and last four characters.
-    zh: 已脱敏:只显示前后各四个字符。
+    zh: 已脱敏：只显示前后各四个字符。
     """
     api_ip_whitelist: _builtins.str
     """Addresses and CIDR ranges that may call; empty: any.
-    zh: 允许调用 API 的 IP 与 CIDR;为空表示不限制。
+    zh: 允许调用 API 的 IP 与 CIDR；为空表示不限制。
     """
     callback_enabled: _builtins.bool
     refund_callback_enabled: _builtins.bool
     """False: told of orders only, as before refund events existed.
-    zh: false:只通知订单事件,与退款事件出现之前一致。
+    zh: false：只通知订单事件，与退款事件出现之前一致。
     """
     return_delay_seconds: _builtins.int
     """Seconds that the result page shows success before it goes on to the merchant; 0: at once.
-    zh: 结果页展示成功后等待多少秒再返回商户;0 表示立即返回。
+    zh: 结果页展示成功后等待多少秒再返回商户；0 表示立即返回。
     """
     logo_etag: _builtins.str
     """Changes with the logo; empty: no logo.
-    zh: 随商户标志变化;为空表示没有标志。
+    zh: 随商户标志变化；为空表示没有标志。
     """
     @_builtins.property
     def approved_at(self) -> _timestamp_pb2.Timestamp:
@@ -281,7 +281,7 @@ class ListMerchantsRequest(_message.Message):
     """
     page_size: _builtins.int
     """At most this many; without it all of them, up to 1000.
-    zh: 本页最多返回多少条;不传时全部返回,最多 1000 条。
+    zh: 本页最多返回多少条；不传时全部返回，最多 1000 条。
     """
     page_token: _builtins.str
     """next_page_token of the page before.
@@ -289,7 +289,7 @@ class ListMerchantsRequest(_message.Message):
     """
     search: _builtins.str
     """Only merchants that have this in their code, name, legal name or contact e-mail, in any case.
-    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字的商户,不区分大小写。
+    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字的商户，不区分大小写。
     """
     status: Global___MerchantStatus.ValueType
     """Only merchants of this status.
@@ -339,7 +339,7 @@ class ListMerchantsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Left out on the last page.
-    zh: 下一页的游标;最后一页没有此字段。
+    zh: 下一页的游标；最后一页没有此字段。
     """
     @_builtins.property
     def merchants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Merchant]: ...
@@ -379,7 +379,7 @@ class CreateMerchantRequest(_message.Message):
     RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """2 to 64 of A-Z a-z 0-9 _ - and unique.
-    zh: 商户编码:2 到 64 个 A-Z a-z 0-9 _ - 字符,不可重复。
+    zh: 商户编码：2 到 64 个 A-Z a-z 0-9 _ - 字符，不可重复。
     """
     name: _builtins.str
     status: Global___MerchantStatus.ValueType
@@ -396,7 +396,7 @@ class CreateMerchantRequest(_message.Message):
     callback_base: _builtins.str
     notify_secret: _builtins.str
     """Signs merchant callbacks; made by us when absent.
-    zh: 商户回调的签名密钥;不传时自动生成。
+    zh: 商户回调的签名密钥；不传时自动生成。
     """
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
@@ -405,11 +405,11 @@ class CreateMerchantRequest(_message.Message):
     """
     refund_callback_enabled: _builtins.bool
     """Events payment.refund.updated; true when absent.
-    zh: 是否发送 payment.refund.updated 事件;不传时为 true。
+    zh: 是否发送 payment.refund.updated 事件；不传时为 true。
     """
     return_delay_seconds: _builtins.int
     """5 when absent.
-    zh: 结果页返回商户前等待的秒数;不传时为 5。
+    zh: 结果页返回商户前等待的秒数；不传时为 5。
     """
     def __init__(
         self,
@@ -521,7 +521,7 @@ class GetMerchantRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The merchant's id, or its code.
-    zh: 商户的编号,或商户编码。
+    zh: 商户的编号，或商户编码。
     """
     def __init__(
         self,
@@ -580,7 +580,7 @@ class UpdateMerchantRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The merchant's id, or its code.
-    zh: 商户的编号,或商户编码。
+    zh: 商户的编号，或商户编码。
     """
     code: _builtins.str
     name: _builtins.str
@@ -835,12 +835,12 @@ class Binding(_message.Message):
     """
     min_amount: _builtins.str
     """Yuan; null: no limit of its own.
-    zh: 单位元;null 表示不另设限额。
+    zh: 单位元；null 表示不另设限额。
     """
     max_amount: _builtins.str
     fee_rate: _builtins.str
     """Four decimals.
-    zh: 费率,四位小数。
+    zh: 费率，四位小数。
     """
     @_builtins.property
     def merchant_channel_account(self) -> Global___BoundAccount: ...
@@ -920,7 +920,7 @@ class ListBindingsRequest(_message.Message):
     merchant_code: _builtins.str
     page_size: _builtins.int
     """At most this many; without it all of them, up to 1000.
-    zh: 本页最多返回多少条;不传时全部返回,最多 1000 条。
+    zh: 本页最多返回多少条；不传时全部返回，最多 1000 条。
     """
     page_token: _builtins.str
     def __init__(
@@ -957,7 +957,7 @@ class ListBindingsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Left out on the last page.
-    zh: 下一页的游标;最后一页没有此字段。
+    zh: 下一页的游标；最后一页没有此字段。
     """
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]: ...
@@ -991,7 +991,7 @@ class SetBindingRequest(_message.Message):
     channel_code: _builtins.str
     enabled: _builtins.bool
     """True when absent on a new binding; unchanged when absent on an existing one.
-    zh: 新建路由时不传即为 true;已有路由不传则保持不变。
+    zh: 新建路由时不传即为 true；已有路由不传则保持不变。
     """
     merchant_channel_account_id: _builtins.str
     min_amount: _builtins.str
@@ -1001,7 +1001,7 @@ class SetBindingRequest(_message.Message):
     max_amount: _builtins.str
     fee_rate: _builtins.str
     """0 to 1 with at most four decimals.
-    zh: 费率,0 到 1,最多四位小数。
+    zh: 费率，0 到 1，最多四位小数。
     """
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

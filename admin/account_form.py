@@ -43,8 +43,8 @@ class Group:
     label: str
     help: str
     inputs: Sequence[Input]
-    is_used: bool
-    """Whether a value is given."""
+    is_open: bool
+    """A value is given, or there is none in any group yet."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,21 @@ def groups_of(
 ) -> list[Group]:
     """The form; `stored` is the account's configuration with masked secrets."""
     config = json.loads(stored)
+    used = {
+        field.group.code
+        for field in declared.fields
+        if field.HasField("group") and config.get(field.name)
+    }
     groups = []
     for code, fields in groupby(declared.fields, key=lambda field: field.group.code):
         members = list(fields)
-        inputs = [_input(visit, field, config) for field in members]
         group = members[0].group
-        is_used = any(one.value or one.mask for one in inputs)
         groups.append(
             Group(
-                _spoken(visit, group, "label") if code else "",
-                _spoken(visit, group, "help") if code else "",
-                inputs,
-                is_used,
+                label=_spoken(visit, group, "label") if code else "",
+                help=_spoken(visit, group, "help") if code else "",
+                inputs=[_input(visit, field, config) for field in members],
+                is_open=not used or code in used or visit.failure is not None,
             )
         )
     return groups

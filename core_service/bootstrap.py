@@ -20,6 +20,7 @@ from core_service.application import (
     administration,
     callback_attempts,
     merchant_cache,
+    request_log,
     routing,
     sessions,
     system_config,
@@ -43,9 +44,10 @@ from core_service.storage.database import connection_scope
 from core_service.storage.health import DatabaseProbe
 from core_service.storage.secret_box import SecretBox, SecretUnreadable
 
-SPARE_CONNECTIONS = 4
-"""Beside one for each thread that handles calls: refresher, key use, first operator."""
+SPARE_CONNECTIONS = 5
+"""Beside one for each thread that handles calls: refresher, key use, request log, first operator."""
 KEY_USE_SECONDS = 5.0
+REQUEST_LOG_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("core_service")
@@ -76,6 +78,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
         administration.ensure_first_operator(settings.admin_bootstrap, now=datetime.now(UTC))
     probe = DatabaseProbe(database_url)
     key_use = Repeating("key-use", KEY_USE_SECONDS, _write_key_use)
+    requests = Repeating("request-log", REQUEST_LOG_SECONDS, _write_request_log)
     server = CoreServer(
         _servicers(settings, box),
         Interceptors(Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up),
@@ -87,6 +90,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     )
     probe.start()
     key_use.start()
+    requests.start()
     system_config.start_refresher()
     server.start()
     try:
@@ -94,6 +98,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     finally:
         server.stop()
         key_use.stop()
+        requests.stop()
         system_config.stop_refresher()
         probe.stop()
         database.database.close_all()
@@ -178,6 +183,11 @@ def _ensure_readable(box: SecretBox) -> None:
 def _write_key_use() -> None:
     with connection_scope():
         access.flush_last_uses(datetime.now(UTC))
+
+
+def _write_request_log() -> None:
+    with connection_scope():
+        request_log.flush()
 
 
 def _server_tls(tls: GrpcTls | None) -> ServerTls | None:

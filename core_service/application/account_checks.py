@@ -113,6 +113,9 @@ def check(account_id: str, *, now: datetime, seconds: float = PROVIDER_SECONDS) 
 
 def check_for(call: Call, account_id: str, *, now: datetime) -> AccountCheck:
     """Looks at an account for somebody who waits. Raises OVERLOADED when there is no time for it."""
+    merchant = merchant_cache.by_account(account_id) if is_reference(account_id) else None
+    if merchant is not None:
+        call.ensure_sees(merchant.facts.id, "CHANNEL_ACCOUNT_NOT_FOUND")
     call.ensure_alive(_LEAST_SECONDS)
     seconds = call.seconds_left() - CALLBACK_SECONDS - ANSWER_SECONDS
     return check(account_id, now=now, seconds=seconds)

@@ -139,6 +139,7 @@ class ChannelAccounts:
             before = merchant and storage.by_id(account_id)
             if not merchant or not before:
                 raise CoreError("CHANNEL_ACCOUNT_NOT_FOUND")
+            call.ensure_sees(merchant.id, "CHANNEL_ACCOUNT_NOT_FOUND")
             provider = provider_of(before.channel_code)
             old_values, token = self._open(before)
             values = old_values if config is None else _merged(provider, old_values, config)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from core_service.application import staff_changes
 from core_service.application.admin_values import (
     changed_fields,
     ensure,
@@ -51,7 +52,7 @@ class Merchants:
 
     def __init__(self, box: SecretBox, outbound_allow: Sequence[IPNetwork]) -> None:
         """`outbound_allow`: networks that callbacks may reach although they are not public."""
-        self._box = box
+        self.box = box
         self._outbound_allow = tuple(outbound_allow)
 
     def create(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
@@ -112,7 +113,7 @@ class Merchants:
         self._ensure_valid(changes)
 
         def write() -> MerchantRow:
-            before = _found(reference, lock=True)
+            before = _found(call, reference, lock=True)
             after = self._changed(call, before, changes, now)
             if after == before:
                 return before
@@ -129,9 +130,9 @@ class Merchants:
 
         return transact(write)
 
-    def get(self, reference: str) -> MerchantRow:
+    def get(self, call: Call, reference: str) -> MerchantRow:
         """By id or code. Raises MERCHANT_NOT_FOUND."""
-        return _found(reference)
+        return _found(call, reference)
 
     def newest(
         self, chosen: MerchantFilter, *, page_size: int | None, page_token: str | None
@@ -147,7 +148,7 @@ class Merchants:
         logo = _logo(content) if content else None
 
         def write() -> MerchantRow:
-            before = _found(reference, lock=True)
+            before = _found(call, reference, lock=True)
             etag = None if logo is None else logo.etag
             if etag == before.logo_etag:
                 return before
@@ -161,9 +162,9 @@ class Merchants:
 
         return transact(write)
 
-    def logo(self, reference: str) -> MerchantLogo:
+    def logo(self, call: Call, reference: str) -> MerchantLogo:
         """By id or code. Raises MERCHANT_NOT_FOUND, and NOT_FOUND for one without a logo."""
-        logo = merchant_logos.find(_found(reference).id)
+        logo = merchant_logos.find(_found(call, reference).id)
         if logo is None:
             raise CoreError("NOT_FOUND")
         return logo
@@ -175,6 +176,9 @@ class Merchants:
             before.status, before.status_changed_at, before.approved_at, before.approved_by
         )
         status = changes.get("status", before.status)
+        if call.staff is not None:
+            staff_changes.ensure_may_change(call.staff.role, before, changes)
+            status = staff_changes.status_after(before, changes)
         lifecycle = rules.move(lifecycle, status, actor=audit.who(call), now=now)
         after = replace(before, **_columns(changes), **vars(lifecycle))
         if after.callback_base != before.callback_base:
@@ -193,7 +197,7 @@ class Merchants:
 
     def _seal(self, merchant_id: str, secret: str) -> tuple[bytes, str]:
         place = sealed_places.notify_secret(merchant_id)
-        return self._box.seal(secret.encode(), place), rules.mask(secret)
+        return self.box.seal(secret.encode(), place), rules.mask(secret)
 
     def _ensure_valid(self, fields: Changes) -> None:
         violations = [
@@ -239,10 +243,11 @@ def _columns(fields: Changes) -> dict[str, Any]:
     }
 
 
-def _found(reference: str, *, lock: bool = False) -> MerchantRow:
+def _found(call: Call, reference: str, *, lock: bool = False) -> MerchantRow:
     row = storage.by_reference(reference, lock=lock) if is_reference(reference) else None
     if row is None:
         raise CoreError("MERCHANT_NOT_FOUND")
+    call.ensure_sees(row.id, "MERCHANT_NOT_FOUND")
     return row
 
 

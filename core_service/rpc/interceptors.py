@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -18,9 +19,11 @@ import structlog
 from google.protobuf.message import Message
 
 from core_service import metadata
-from core_service.application import access, idempotency
+from core_service.application import access, idempotency, request_log
+from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
 from core_service.client import STATUS_DETAILS
+from core_service.domain.ids import new_id
 from core_service.errors import CoreError, Family
 from core_service.rpc import field_rules
 from core_service.rpc.callers import (
@@ -59,6 +62,8 @@ class Exchange:
     peer: Peer
     call: Call
     reason: str = "OK"
+    detail: str | None = None
+    """What was wrong, for the merchant's own log."""
     status_details: bytes | None = field(default=None, repr=False)
 
 
@@ -167,7 +172,9 @@ class Interceptors(grpc.ServerInterceptor):
             if exchange.status_details is not None:
                 trailing.append((STATUS_DETAILS, exchange.status_details))
             exchange.context.set_trailing_metadata(tuple(trailing))
-            _log_exchange(exchange, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            _log_exchange(exchange, seconds)
+            _note_signed_request(exchange, seconds)
             structlog.contextvars.clear_contextvars()
             set_current_call(None)
 
@@ -188,6 +195,9 @@ class Interceptors(grpc.ServerInterceptor):
         idempotency.forget_unstored(exchange.call, error)
         status = status_of(error)
         exchange.reason = error.reason
+        exchange.detail = "; ".join(
+            [error.message, *(f"{item.field} {item.reason}" for item in error.violations)]
+        )
         exchange.status_details = status.SerializeToString(deterministic=True)
         exchange.context.abort(_CODES[status.code], status.message)
         raise AssertionError("abort always raises")
@@ -268,6 +278,28 @@ def _idempotency_key(values: Values) -> str | None:
     """As text of one character a byte; its form is checked where it is used."""
     key = values.get(metadata.IDEMPOTENCY_KEY)
     return None if key is None else key.decode("latin-1")
+
+
+def _note_signed_request(exchange: Exchange, seconds: float) -> None:
+    """For the merchant's own log; a request without a key id is nobody's."""
+    if Principal.MERCHANT not in exchange.method.principals:
+        return
+    key_id = exchange.values.get(metadata.API_KEY)
+    if key_id is None:
+        return
+    request_log.note(
+        Noted(
+            id=new_id("req"),
+            at=datetime.now(UTC),
+            operation=exchange.method.name,
+            outcome=exchange.reason,
+            detail=exchange.detail,
+            key_id=key_id,
+            client_address=exchange.call.client_address,
+            request_id=exchange.call.request_id,
+            duration_ms=round(seconds * 1000),
+        )
+    )
 
 
 def _log_exchange(exchange: Exchange, seconds: float) -> None:

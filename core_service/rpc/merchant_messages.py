@@ -55,8 +55,8 @@ def merchant_filter(request: pb.ListMerchantsRequest) -> MerchantFilter:
     return MerchantFilter(request.code or None, request.search.strip() or None, status)
 
 
-def merchant_message(row: MerchantRow) -> pb.Merchant:
-    """A merchant, its callback secret masked."""
+def merchant_message(row: MerchantRow, *, for_staff: bool = False) -> pb.Merchant:
+    """A merchant, its callback secret masked; its staff are not told which operator approved it."""
     return pb.Merchant(
         id=row.id,
         code=row.code,
@@ -70,7 +70,7 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         onboarding_note=row.onboarding_note,
         review_note=row.review_note,
         approved_at=optional_timestamp(row.approved_at),
-        approved_by=row.approved_by,
+        approved_by=None if for_staff else row.approved_by,
         status_changed_at=optional_timestamp(row.status_changed_at),
         callback_base=row.callback_base,
         notify_secret=row.notify_secret_mask,
@@ -80,6 +80,8 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         return_delay_seconds=row.return_delay_seconds,
         logo_etag=row.logo_etag or "",
         missing_profile_fields=missing_profile_fields(row),
+        previous_notify_secret_until=optional_timestamp(row.previous_notify_secret_until),
+        callback_confirmed_at=optional_timestamp(row.callback_confirmed_at),
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )

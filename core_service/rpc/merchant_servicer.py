@@ -12,13 +12,14 @@ from core_service.application.merchants import Merchants
 from core_service.rpc import account_messages
 from core_service.rpc import merchant_messages as messages
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.self_service_rpcs import SelfServiceRpcs
 from novapay.merchants.v1 import merchant_service_pb2 as pb
 from novapay.merchants.v1.merchant_service_pb2_grpc import MerchantServiceServicer
 
 _Context = grpc.ServicerContext
 
 
-class MerchantServicer(MerchantServiceServicer):
+class MerchantServicer(SelfServiceRpcs, MerchantServiceServicer):
     """Turns requests into use cases and rows into answers."""
 
     def __init__(
@@ -54,35 +55,44 @@ class MerchantServicer(MerchantServiceServicer):
         self, request: pb.GetMerchantRequest, context: _Context
     ) -> pb.GetMerchantResponse:
         """Show a merchant."""
-        row = self._merchants.get(request.id)
-        return pb.GetMerchantResponse(merchant=messages.merchant_message(row))
+        call = call_of(context)
+        row = self._merchants.get(call, request.id)
+        return pb.GetMerchantResponse(
+            merchant=messages.merchant_message(row, for_staff=call.staff is not None)
+        )
 
     def UpdateMerchant(  # noqa: N802 (named by the protocol)
         self, request: pb.UpdateMerchantRequest, context: _Context
     ) -> pb.UpdateMerchantResponse:
         """Change a merchant."""
+        call = call_of(context)
         row = self._merchants.update(
-            call_of(context),
+            call,
             request.id,
             messages.changes_of(request, naming=("id",)),
             now=datetime.now(UTC),
         )
-        return pb.UpdateMerchantResponse(merchant=messages.merchant_message(row))
+        return pb.UpdateMerchantResponse(
+            merchant=messages.merchant_message(row, for_staff=call.staff is not None)
+        )
 
     def GetMerchantLogo(  # noqa: N802 (named by the protocol)
         self, request: pb.GetMerchantLogoRequest, context: _Context
     ) -> pb.GetMerchantLogoResponse:
         """Show a merchant's logo."""
-        return pb.GetMerchantLogoResponse(**vars(self._merchants.logo(request.id)))
+        return pb.GetMerchantLogoResponse(
+            **vars(self._merchants.logo(call_of(context), request.id))
+        )
 
     def SetMerchantLogo(  # noqa: N802 (named by the protocol)
         self, request: pb.SetMerchantLogoRequest, context: _Context
     ) -> pb.SetMerchantLogoResponse:
         """Set or remove a merchant's logo."""
-        row = self._merchants.set_logo(
-            call_of(context), request.id, request.content, now=datetime.now(UTC)
+        call = call_of(context)
+        row = self._merchants.set_logo(call, request.id, request.content, now=datetime.now(UTC))
+        return pb.SetMerchantLogoResponse(
+            merchant=messages.merchant_message(row, for_staff=call.staff is not None)
         )
-        return pb.SetMerchantLogoResponse(merchant=messages.merchant_message(row))
 
     def ListBindings(  # noqa: N802 (named by the protocol)
         self, request: pb.ListBindingsRequest, context: _Context

@@ -100,6 +100,15 @@ def save(row: MerchantRow) -> MerchantRow:
     return saved
 
 
+def confirm_callback(merchant_id: str, url: str, *, now: datetime) -> None:
+    """Notes that `url` answered a test event, while it still is the merchant's address."""
+    execute(
+        "UPDATE merchants SET callback_confirmed_at = %s "
+        "WHERE id = %s AND callback_base = %s AND callback_confirmed_at IS NULL",
+        (now, merchant_id, url),
+    )
+
+
 def bump(merchant_id: str) -> None:
     """Tells caches that something which belongs to the merchant has changed."""
     execute("UPDATE merchants SET version = version + 1 WHERE id = %s", (merchant_id,))

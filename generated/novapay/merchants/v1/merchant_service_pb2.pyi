@@ -121,6 +121,8 @@ class Merchant(_message.Message):
     RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     LOGO_ETAG_FIELD_NUMBER: _builtins.int
     MISSING_PROFILE_FIELDS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_NOTIFY_SECRET_UNTIL_FIELD_NUMBER: _builtins.int
+    CALLBACK_CONFIRMED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     code: _builtins.str
     name: _builtins.str
@@ -179,6 +181,18 @@ class Merchant(_message.Message):
         zh: 资料中还缺少的字段;补齐之前部分通道不能收款。
         """
 
+    @_builtins.property
+    def previous_notify_secret_until(self) -> _timestamp_pb2.Timestamp:
+        """Until then the callback secret before this one signs too.
+        zh: 在此之前,旧的回调密钥仍同时参与签名。
+        """
+
+    @_builtins.property
+    def callback_confirmed_at(self) -> _timestamp_pb2.Timestamp:
+        """When callback_base, as it is, first answered a test event with a 2xx.
+        zh: 当前回调地址首次以 2xx 应答测试事件的时间。
+        """
+
     def __init__(
         self,
         *,
@@ -206,10 +220,12 @@ class Merchant(_message.Message):
         return_delay_seconds: _builtins.int = ...,
         logo_etag: _builtins.str = ...,
         missing_profile_fields: _abc.Iterable[_builtins.str] | None = ...,
+        previous_notify_secret_until: _timestamp_pb2.Timestamp | None = ...,
+        callback_confirmed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "missing_profile_fields", b"missing_profile_fields", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "missing_profile_fields", b"missing_profile_fields", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -219,6 +235,8 @@ class Merchant(_message.Message):
     _WhichOneofArgType__approved_by: _TypeAlias = _typing.Literal["_approved_by", b"_approved_by"]  # noqa: Y015
     _WhichOneofReturnType__callback_base: _TypeAlias = _typing.Literal["callback_base"]  # noqa: Y015
     _WhichOneofArgType__callback_base: _TypeAlias = _typing.Literal["_callback_base", b"_callback_base"]  # noqa: Y015
+    _WhichOneofReturnType__callback_confirmed_at: _TypeAlias = _typing.Literal["callback_confirmed_at"]  # noqa: Y015
+    _WhichOneofArgType__callback_confirmed_at: _TypeAlias = _typing.Literal["_callback_confirmed_at", b"_callback_confirmed_at"]  # noqa: Y015
     _WhichOneofReturnType__company_registration_id: _TypeAlias = _typing.Literal["company_registration_id"]  # noqa: Y015
     _WhichOneofArgType__company_registration_id: _TypeAlias = _typing.Literal["_company_registration_id", b"_company_registration_id"]  # noqa: Y015
     _WhichOneofReturnType__contact_email: _TypeAlias = _typing.Literal["contact_email"]  # noqa: Y015
@@ -233,6 +251,8 @@ class Merchant(_message.Message):
     _WhichOneofArgType__notify_secret: _TypeAlias = _typing.Literal["_notify_secret", b"_notify_secret"]  # noqa: Y015
     _WhichOneofReturnType__onboarding_note: _TypeAlias = _typing.Literal["onboarding_note"]  # noqa: Y015
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
+    _WhichOneofReturnType__previous_notify_secret_until: _TypeAlias = _typing.Literal["previous_notify_secret_until"]  # noqa: Y015
+    _WhichOneofArgType__previous_notify_secret_until: _TypeAlias = _typing.Literal["_previous_notify_secret_until", b"_previous_notify_secret_until"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status_changed_at: _TypeAlias = _typing.Literal["status_changed_at"]  # noqa: Y015
@@ -245,6 +265,8 @@ class Merchant(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__approved_by) -> _WhichOneofReturnType__approved_by | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__callback_base) -> _WhichOneofReturnType__callback_base | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__callback_confirmed_at) -> _WhichOneofReturnType__callback_confirmed_at | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__company_registration_id) -> _WhichOneofReturnType__company_registration_id | None: ...
     @_typing.overload
@@ -259,6 +281,8 @@ class Merchant(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__notify_secret) -> _WhichOneofReturnType__notify_secret | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__onboarding_note) -> _WhichOneofReturnType__onboarding_note | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_notify_secret_until) -> _WhichOneofReturnType__previous_notify_secret_until | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
@@ -1894,3 +1918,404 @@ class RevokeCredentialResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeCredentialResponse: _TypeAlias = RevokeCredentialResponse  # noqa: Y015
+
+@_typing.final
+class SendTestCallbackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_code", b"merchant_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendTestCallbackRequest: _TypeAlias = SendTestCallbackRequest  # noqa: Y015
+
+@_typing.final
+class SendTestCallbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    RESPONSE_BODY_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    delivered: _builtins.bool
+    """The answer was a 2xx in time."""
+    url: _builtins.str
+    request_body: _builtins.str
+    http_status: _builtins.int
+    response_body: _builtins.str
+    """The first 4 KiB; bytes that are no text are replaced."""
+    error: _builtins.str
+    """Why there was no answer."""
+    duration_ms: _builtins.int
+    @_builtins.property
+    def request_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Header]: ...
+    def __init__(
+        self,
+        *,
+        delivered: _builtins.bool = ...,
+        url: _builtins.str = ...,
+        request_headers: _abc.Iterable[Global___Header] | None = ...,
+        request_body: _builtins.str = ...,
+        http_status: _builtins.int | None = ...,
+        response_body: _builtins.str | None = ...,
+        error: _builtins.str | None = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_http_status", b"_http_status", "_response_body", b"_response_body", "error", b"error", "http_status", b"http_status", "response_body", b"response_body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_http_status", b"_http_status", "_response_body", b"_response_body", "delivered", b"delivered", "duration_ms", b"duration_ms", "error", b"error", "http_status", b"http_status", "request_body", b"request_body", "request_headers", b"request_headers", "response_body", b"response_body", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    _WhichOneofReturnType__http_status: _TypeAlias = _typing.Literal["http_status"]  # noqa: Y015
+    _WhichOneofArgType__http_status: _TypeAlias = _typing.Literal["_http_status", b"_http_status"]  # noqa: Y015
+    _WhichOneofReturnType__response_body: _TypeAlias = _typing.Literal["response_body"]  # noqa: Y015
+    _WhichOneofArgType__response_body: _TypeAlias = _typing.Literal["_response_body", b"_response_body"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__http_status) -> _WhichOneofReturnType__http_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__response_body) -> _WhichOneofReturnType__response_body | None: ...
+
+Global___SendTestCallbackResponse: _TypeAlias = SendTestCallbackResponse  # noqa: Y015
+
+@_typing.final
+class Header(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Header: _TypeAlias = Header  # noqa: Y015
+
+@_typing.final
+class RotateNotifySecretRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    OVERLAP_HOURS_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    overlap_hours: _builtins.int
+    """How long the secret of now signs beside the new one, 0 to 168."""
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+        overlap_hours: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_code", b"merchant_code", "overlap_hours", b"overlap_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateNotifySecretRequest: _TypeAlias = RotateNotifySecretRequest  # noqa: Y015
+
+@_typing.final
+class RotateNotifySecretResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    MERCHANT_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """whsec_…, shown this once."""
+    @_builtins.property
+    def merchant(self) -> Global___Merchant: ...
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        merchant: Global___Merchant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateNotifySecretResponse: _TypeAlias = RotateNotifySecretResponse  # noqa: Y015
+
+@_typing.final
+class ListSignedRequestsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    refused: _builtins.bool
+    """Only those that were refused."""
+    key_id: _builtins.str
+    """Only those with this API key."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+        refused: _builtins.bool = ...,
+        key_id: _builtins.str | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_page_size", b"_page_size", "_page_token", b"_page_token", "key_id", b"key_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_page_size", b"_page_size", "_page_token", b"_page_token", "key_id", b"key_id", "merchant_code", b"merchant_code", "page_size", b"page_size", "page_token", b"page_token", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
+    _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+
+Global___ListSignedRequestsRequest: _TypeAlias = ListSignedRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListSignedRequestsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Left out on the last page."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]: ...
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___SignedRequest] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignedRequestsResponse: _TypeAlias = ListSignedRequestsResponse  # noqa: Y015
+
+@_typing.final
+class SignedRequest(_message.Message):
+    """What became of a signed request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Such as CreatePaymentOrder."""
+    outcome: _builtins.str
+    """OK, or the code of the refusal."""
+    detail: _builtins.str
+    """What was wrong, in a sentence."""
+    key_id: _builtins.str
+    client_address: _builtins.str
+    request_id: _builtins.str
+    duration_ms: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        operation: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        detail: _builtins.str | None = ...,
+        key_id: _builtins.str = ...,
+        client_address: _builtins.str | None = ...,
+        request_id: _builtins.str = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_address", b"_client_address", "_detail", b"_detail", "at", b"at", "client_address", b"client_address", "detail", b"detail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_address", b"_client_address", "_detail", b"_detail", "at", b"at", "client_address", b"client_address", "detail", b"detail", "duration_ms", b"duration_ms", "key_id", b"key_id", "operation", b"operation", "outcome", b"outcome", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__client_address: _TypeAlias = _typing.Literal["client_address"]  # noqa: Y015
+    _WhichOneofArgType__client_address: _TypeAlias = _typing.Literal["_client_address", b"_client_address"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_address) -> _WhichOneofReturnType__client_address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+
+Global___SignedRequest: _TypeAlias = SignedRequest  # noqa: Y015
+
+@_typing.final
+class ExplainSignatureRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    STRING_TO_SIGN_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    key_id: _builtins.str
+    """The headers as the caller believes to have sent them."""
+    timestamp: _builtins.str
+    nonce: _builtins.str
+    signature: _builtins.str
+    body: _builtins.bytes
+    """The body's bytes."""
+    string_to_sign: _builtins.bytes
+    """What the caller signed; empty: not told."""
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        timestamp: _builtins.str = ...,
+        nonce: _builtins.str = ...,
+        signature: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        string_to_sign: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "key_id", b"key_id", "merchant_code", b"merchant_code", "nonce", b"nonce", "signature", b"signature", "string_to_sign", b"string_to_sign", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSignatureRequest: _TypeAlias = ExplainSignatureRequest  # noqa: Y015
+
+@_typing.final
+class ExplainSignatureResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRING_TO_SIGN_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    string_to_sign: _builtins.bytes
+    """{timestamp}.{nonce}.{body}"""
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignatureCheck]:
+        """In the order in which they are made; the first one that fails is what the caller is told."""
+
+    @_builtins.property
+    def difference(self) -> Global___SignatureDifference:
+        """Null: the caller's string is the same, or was not told."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the signature fits instead, such as BODY_ONLY or OTHER_KEY; pages say it in words."""
+
+    def __init__(
+        self,
+        *,
+        string_to_sign: _builtins.bytes = ...,
+        checks: _abc.Iterable[Global___SignatureCheck] | None = ...,
+        difference: Global___SignatureDifference | None = ...,
+        findings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "difference", b"difference", "findings", b"findings", "string_to_sign", b"string_to_sign"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSignatureResponse: _TypeAlias = ExplainSignatureResponse  # noqa: Y015
+
+@_typing.final
+class SignatureCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The code of the refusal that a request which fails it gets."""
+    holds: _builtins.bool
+    """Null: not checked, because what it needs was not given or an earlier check failed."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        holds: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_holds", b"_holds", "holds", b"holds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_holds", b"_holds", "code", b"code", "holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__holds: _TypeAlias = _typing.Literal["holds"]  # noqa: Y015
+    _WhichOneofArgType__holds: _TypeAlias = _typing.Literal["_holds", b"_holds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__holds) -> _WhichOneofReturnType__holds | None: ...
+
+Global___SignatureCheck: _TypeAlias = SignatureCheck  # noqa: Y015
+
+@_typing.final
+class SignatureDifference(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    EXPECTED_LENGTH_FIELD_NUMBER: _builtins.int
+    ACTUAL_LENGTH_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    ACTUAL_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """In bytes from the beginning, counted from 0."""
+    expected_length: _builtins.int
+    actual_length: _builtins.int
+    expected: _builtins.bytes
+    """A few bytes from there on."""
+    actual: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        expected_length: _builtins.int = ...,
+        actual_length: _builtins.int = ...,
+        expected: _builtins.bytes = ...,
+        actual: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "actual_length", b"actual_length", "expected", b"expected", "expected_length", b"expected_length", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureDifference: _TypeAlias = SignatureDifference  # noqa: Y015

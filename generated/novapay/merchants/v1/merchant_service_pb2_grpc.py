@@ -119,6 +119,26 @@ class MerchantServiceStub:
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialResponse.FromString,
                 _registered_method=True)
+        self.SendTestCallback = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/SendTestCallback',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackResponse.FromString,
+                _registered_method=True)
+        self.RotateNotifySecret = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/RotateNotifySecret',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretResponse.FromString,
+                _registered_method=True)
+        self.ListSignedRequests = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/ListSignedRequests',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsResponse.FromString,
+                _registered_method=True)
+        self.ExplainSignature = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/ExplainSignature',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.FromString,
+                _registered_method=True)
 
 
 class MerchantServiceServicer:
@@ -252,6 +272,38 @@ class MerchantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendTestCallback(self, request, context):
+        """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+        confirms the address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateNotifySecret(self, request, context):
+        """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+        either secret; x-novapay-signature is made with the new one from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSignedRequests(self, request, context):
+        """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+        a flood some are left out, and a crash loses the last second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainSignature(self, request, context):
+        """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+        whether a signature fits, and never makes one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MerchantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -339,6 +391,26 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.RevokeCredential,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialResponse.SerializeToString,
+            ),
+            'SendTestCallback': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendTestCallback,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackResponse.SerializeToString,
+            ),
+            'RotateNotifySecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateNotifySecret,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretResponse.SerializeToString,
+            ),
+            'ListSignedRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignedRequests,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsResponse.SerializeToString,
+            ),
+            'ExplainSignature': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSignature,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -800,6 +872,114 @@ class MerchantService:
             '/novapay.merchants.v1.MerchantService/RevokeCredential',
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialRequest.SerializeToString,
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendTestCallback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/SendTestCallback',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateNotifySecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/RotateNotifySecret',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignedRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/ListSignedRequests',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSignature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/ExplainSignature',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.FromString,
             options,
             channel_credentials,
             insecure,

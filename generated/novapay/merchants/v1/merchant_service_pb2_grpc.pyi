@@ -83,6 +83,22 @@ class MerchantServiceStub:
     """List a merchant's API keys without their secrets."""
     RevokeCredential: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.RevokeCredentialRequest, _merchant_service_pb2.RevokeCredentialResponse]
     """Disable an API key for good; takes effect at once."""
+    SendTestCallback: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.SendTestCallbackRequest, _merchant_service_pb2.SendTestCallbackResponse]
+    """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+    confirms the address.
+    """
+    RotateNotifySecret: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.RotateNotifySecretRequest, _merchant_service_pb2.RotateNotifySecretResponse]
+    """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+    either secret; x-novapay-signature is made with the new one from now on.
+    """
+    ListSignedRequests: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListSignedRequestsRequest, _merchant_service_pb2.ListSignedRequestsResponse]
+    """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+    a flood some are left out, and a crash loses the last second.
+    """
+    ExplainSignature: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ExplainSignatureRequest, _merchant_service_pb2.ExplainSignatureResponse]
+    """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+    whether a signature fits, and never makes one.
+    """
 
 @_typing.type_check_only
 class MerchantServiceAsyncStub(MerchantServiceStub):
@@ -139,6 +155,22 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     """List a merchant's API keys without their secrets."""
     RevokeCredential: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.RevokeCredentialRequest, _merchant_service_pb2.RevokeCredentialResponse]  # type: ignore[assignment]
     """Disable an API key for good; takes effect at once."""
+    SendTestCallback: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.SendTestCallbackRequest, _merchant_service_pb2.SendTestCallbackResponse]  # type: ignore[assignment]
+    """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+    confirms the address.
+    """
+    RotateNotifySecret: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.RotateNotifySecretRequest, _merchant_service_pb2.RotateNotifySecretResponse]  # type: ignore[assignment]
+    """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+    either secret; x-novapay-signature is made with the new one from now on.
+    """
+    ListSignedRequests: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ListSignedRequestsRequest, _merchant_service_pb2.ListSignedRequestsResponse]  # type: ignore[assignment]
+    """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+    a flood some are left out, and a crash loses the last second.
+    """
+    ExplainSignature: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ExplainSignatureRequest, _merchant_service_pb2.ExplainSignatureResponse]  # type: ignore[assignment]
+    """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+    whether a signature fits, and never makes one.
+    """
 
 class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -294,5 +326,45 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_merchant_service_pb2.RevokeCredentialResponse, _abc.Awaitable[_merchant_service_pb2.RevokeCredentialResponse]]:
         """Disable an API key for good; takes effect at once."""
+
+    @_abc_1.abstractmethod
+    def SendTestCallback(
+        self,
+        request: _merchant_service_pb2.SendTestCallbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.SendTestCallbackResponse, _abc.Awaitable[_merchant_service_pb2.SendTestCallbackResponse]]:
+        """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+        confirms the address.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateNotifySecret(
+        self,
+        request: _merchant_service_pb2.RotateNotifySecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.RotateNotifySecretResponse, _abc.Awaitable[_merchant_service_pb2.RotateNotifySecretResponse]]:
+        """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+        either secret; x-novapay-signature is made with the new one from now on.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSignedRequests(
+        self,
+        request: _merchant_service_pb2.ListSignedRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.ListSignedRequestsResponse, _abc.Awaitable[_merchant_service_pb2.ListSignedRequestsResponse]]:
+        """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+        a flood some are left out, and a crash loses the last second.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainSignature(
+        self,
+        request: _merchant_service_pb2.ExplainSignatureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.ExplainSignatureResponse, _abc.Awaitable[_merchant_service_pb2.ExplainSignatureResponse]]:
+        """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+        whether a signature fits, and never makes one.
+        """
 
 def add_MerchantServiceServicer_to_server(servicer: MerchantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

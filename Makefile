@@ -1,5 +1,5 @@
 # Everything works without an activated environment; ./novapay makes .venv when it is missing.
-.PHONY: help run test test-fast test-vectors demo routes generate check-generated lint lock test-env
+.PHONY: help run test test-fast test-vectors screenshots demo routes generate check-generated lint lock test-env
 
 PYTHON := .venv/bin/python
 SOURCES := $(wildcard core_service rest_edge admin sandbox tests)
@@ -21,6 +21,9 @@ test-fast: test-env ## Run the tests that take less than a minute together
 
 test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes others
 	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py
+
+screenshots: test-env ## Take a picture of every page into docs/screens
+	$(PYTHON) -m tests.browser.screenshots
 
 demo: ## Take a payment on each channel through the sandbox and refund part of it
 	@./novapay demo

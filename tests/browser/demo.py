@@ -83,7 +83,7 @@ def _registered_merchant(stack: Stack) -> Merchant:
     assert admin.send("PUT", path, {"status": "APPROVED"}).status == 200
     merchants = merchant_service_pb2_grpc.MerchantServiceStub(_channel(stack))
     merchants.SetMerchantLogo(
-        merchant_service_pb2.SetMerchantLogoRequest(merchant=code, content=png(64, 64, TEA_GREEN)),
+        merchant_service_pb2.SetMerchantLogoRequest(id=code, content=png(64, 64, TEA_GREEN)),
         timeout=20,
     )
     credential = stack.cli("credentials", "create", "--merchant", code)

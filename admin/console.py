@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from admin.edge import Core, EdgeRequest, Guard
-from core_service import metadata
 from core_service.schema import Method, method_named
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ class Console:
     name: ClassVar[str]
     """Text key of its name."""
     families: ClassVar[tuple[Family, ...]]
+    password_path: ClassVar[str] = ""
+    """Where somebody changes a password that was chosen by somebody else."""
 
     def __init__(self, core: Core, guard: Guard) -> None:
         self.core = core
@@ -57,6 +58,10 @@ class Console:
     @property
     def sign_in_path(self) -> str:
         return f"{self.prefix}/sign-in"
+
+    def credentials(self, token: str) -> tuple[tuple[str, bytes], ...]:
+        """The session as call metadata, as this console's people are known to the core."""
+        raise NotImplementedError
 
     async def viewer(self, request: EdgeRequest, token: str) -> Viewer:
         """Whose session the token opens. Raises CoreError."""
@@ -81,8 +86,3 @@ class Console:
     def first_path(self, viewer: Viewer) -> str:
         """Where somebody lands who asked for no page in particular."""
         return self.navigation(viewer)[0][1][0].path
-
-
-def session_metadata(token: str) -> tuple[tuple[str, bytes], ...]:
-    """The session, as credentials travel."""
-    return ((metadata.SESSION_TOKEN, token.encode("ascii")),)

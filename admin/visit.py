@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from google.protobuf.message import Message
 
 from admin import texts
-from admin.console import Console, Viewer, session_metadata
+from admin.console import Console, Viewer
 from admin.edge import EdgeRequest
 from admin.forms import Form
 from core_service import metadata
@@ -77,7 +77,7 @@ class Visit:
         """
         credentials: list[tuple[str, str | bytes]] = []
         if self.viewer is not None:
-            credentials += session_metadata(self.viewer.token)
+            credentials += self.console.credentials(self.viewer.token)
         reason = self.form.trimmed(REASON_FIELD)
         if reason:
             credentials.append((metadata.REASON, reason.encode("utf-8")))

@@ -37,7 +37,7 @@ MAY_CALL = {
     "GetMerchantLogo": EVERYBODY,
     "SetMerchantLogo": {OWNER},
     "ListBindings": EVERYBODY,
-    "DescribeChannelAccount": {OWNER, DEVELOPER},
+    "DescribeChannelAccount": EVERYBODY,
     "CheckChannelAccount": {OWNER, DEVELOPER},
     "CreateChannelAccount": {OWNER, DEVELOPER},
     "ListChannelAccounts": EVERYBODY,
@@ -49,6 +49,7 @@ MAY_CALL = {
     "RotateNotifySecret": {OWNER, DEVELOPER},
     "ListSignedRequests": EVERYBODY,
     "ExplainSignature": {OWNER, DEVELOPER},
+    "GetOnboarding": EVERYBODY,
 }
 FOR_STAFF = [method for method in methods() if Principal.STAFF in method.principals]
 NOT_FOR_STAFF = [method for method in methods() if Principal.STAFF not in method.principals]

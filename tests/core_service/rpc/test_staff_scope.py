@@ -56,6 +56,7 @@ MAY_CALL = {
     "ClosePaymentOrder": {OWNER, OPERATIONS},
     "ListDeliveries": EVERYBODY,
     "GetDelivery": EVERYBODY,
+    "RetryCallback": {OWNER, OPERATIONS, DEVELOPER},
     "RetryDelivery": {OWNER, OPERATIONS, DEVELOPER},
     "ListAnomalies": EVERYBODY,
     "GetOverview": EVERYBODY,
@@ -76,6 +77,7 @@ WITHOUT_MERCHANT = {
     "CheckChannelAccount",
     "UpdateChannelAccount",
     "RevokeCredential",
+    "RetryCallback",
 }
 CANARY = "canary7f3a"
 
@@ -265,6 +267,13 @@ def test_another_merchants_code_is_not_found(
         ("UpdateChannelAccount", "account", "CHANNEL_ACCOUNT_NOT_FOUND"),
         ("RevokeCredential", "key", "NOT_FOUND"),
         ("UpdateStaff", "staff", "NOT_FOUND"),
+        ("GetPaymentOrder", "order", "ORDER_NOT_FOUND"),
+        ("QueryPaymentOrder", "order", "ORDER_NOT_FOUND"),
+        ("ClosePaymentOrder", "order", "ORDER_NOT_FOUND"),
+        ("RetryCallback", "order", "ORDER_NOT_FOUND"),
+        ("GetDelivery", "delivery", "NOT_FOUND"),
+        ("RetryDelivery", "delivery", "NOT_FOUND"),
+        ("QueryRefund", "refund", "REFUND_NOT_FOUND"),
     ],
 )
 def test_what_another_merchant_has_is_not_found(
@@ -276,7 +285,10 @@ def test_what_another_merchant_has_is_not_found(
     expected: str,
 ) -> None:
     method = next(method for method in FOR_STAFF if method.name == name)
-    field = "key_id" if number == "key" else "id"
+    fields = method.request_type.DESCRIPTOR.fields_by_name
+    field = next(
+        name for name in ("key_id", "order_reference", "refund_reference", "id") if name in fields
+    )
     request = method.request_type(**{field: other[1][number]})
     assert reason(invoke(channel, method.path, request, as_staff(merchant))[0]) == expected
 

@@ -11,6 +11,7 @@ from admin.edge import EdgeRequest
 from admin.layout.formats import enum
 from admin.merchant import (
     account,
+    accounts,
     callbacks,
     credentials,
     home,
@@ -33,6 +34,7 @@ class MerchantConsole(Console):
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
         start.FAMILY,
+        accounts.FAMILY,
         credentials.FAMILY,
         callbacks.FAMILY,
         requests.FAMILY,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from admin.console import Console, Family, Viewer
 from admin.edge import EdgeRequest
 from admin.layout.formats import enum
-from admin.operator import home, settings
+from admin.operator import accounts, home, merchants, settings
 from core_service import metadata
 from core_service.schema import Method, method_named
 from novapay.access.v1 import access_service_pb2
@@ -21,6 +21,8 @@ class OperatorConsole(Console):
     name: ClassVar[str] = "frame.operator_console"
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
+        merchants.FAMILY,
+        accounts.FAMILY,
         settings.FAMILY,
     )
 

@@ -9,10 +9,13 @@ from playwright.sync_api import Page, ViewportSize, expect
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import DESKTOP, PHONE, ColorScheme, Language, Windows
 from tests.merchant_people import COOKIE, PASSWORD, new_member
-from tests.stack import Merchant, Receiver, Stack
+from tests.stack import Merchant, Receiver, Stack, wait_until
 
 PAGES = (
     "start",
+    "accounts",
+    "accounts/new/alipay.page",
+    "accounts/new/wxpay.native",
     "credentials",
     "callbacks",
     "requests",
@@ -90,8 +93,12 @@ def test_a_key_is_shown_once_and_works(
     row.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(row).to_contain_text("Revoked")
     assert made.create_order().code == "INVALID_API_KEY"
-    page.goto("/merchant/requests")
-    expect(page.get_by_role("row").filter(has_text="INVALID_API_KEY")).to_have_count(1)
+
+    def is_logged() -> bool:
+        page.goto("/merchant/requests?outcome=refused")
+        return page.get_by_role("row").filter(has_text="INVALID_API_KEY").count() == 1
+
+    wait_until(is_logged, what="the request in the log")
 
 
 def test_a_test_event_confirms_the_address_and_the_secret_is_rotated(

@@ -53,6 +53,10 @@ EXAMPLES: dict[str, Callable[[Demo], dict[str, str]]] = {
         for name in ("partly_refunded", "waiting_wxpay", "late")
     },
     "/admin/deliveries/{delivery_id}": lambda demo: {"": f"/admin/deliveries/{demo.delivery_id}"},
+    "/merchant/accounts/new/{channel}": lambda _: {"": "/merchant/accounts/new/alipay.page"},
+    "/merchant/accounts/{account_id}": lambda demo: {
+        "": f"/merchant/accounts/{demo.accounts['alipay.page']['id']}"
+    },
     "/admin/merchants/{code}": _merchant(""),
     "/admin/merchants/{code}/profile": _merchant("/profile"),
     "/admin/merchants/{code}/accounts": _merchant("/accounts"),
@@ -95,10 +99,14 @@ def places(demo: Demo) -> Iterator[Place]:
     for route in page_routes():
         found = EXAMPLES[route](demo) if "{" in route else {"": route}
         for state, url in found.items():
-            words = [word for word in route.split("/") if word and "{" not in word]
-            if "{" in route and not state:
-                words.append("one")
-            yield Place("-".join([*words, *([state] if state else [])]), url, route)
+            yield Place(_name_of(route, state), url, route)
+
+
+def _name_of(route: str, state: str) -> str:
+    """`/admin/orders/{order_id}` in state `late` is `admin-orders-late`; without a state `admin-orders-one`."""
+    filler = [] if state else ["one"]
+    words = [[word] if "{" not in word else filler for word in route.strip("/").split("/")]
+    return "-".join([word for part in words for word in part] + ([state] if state else []))
 
 
 def cookies_for(place: Place, demo: Demo) -> dict[str, str]:

@@ -17,6 +17,7 @@ from tests.browser.chromium import find_chromium
 from tests.browser.demo import Demo, build_demo
 from tests.browser.fixtures import DESKTOP, PHONE, ColorScheme, Language, Windows, launch
 from tests.browser.site_map import cookies_for, places
+from tests.journeys.database import connected
 from tests.stack import ROOT, Receiver, Stack
 
 FOLDER = ROOT / "docs/screens"
@@ -75,9 +76,33 @@ def demo_stack() -> Iterator[Demo]:
         Path(folder).chmod(0o711)
         stack = Stack(Path(folder), CALLBACK_RETRY_INTERVAL_SECONDS="1").start()
         try:
-            yield build_demo(stack, receiver)
+            demo = build_demo(stack, receiver)
+            give_it_a_past(demo)
+            yield demo
         finally:
             stack.stop()
+
+
+def give_it_a_past(demo: Demo) -> None:
+    """Nine days of hourly counts, so that the charts have something to draw: little by night, much in the evening."""
+    with connected(demo.stack) as connection, connection.cursor() as cursor:
+        for share, account in enumerate(demo.accounts.values(), start=2):
+            cursor.execute(_PAST, {"account": account["id"], "share": share})
+        connection.commit()
+
+
+_PAST = """
+INSERT INTO order_hours (merchant_id, account_id, hour, channel_code, created, paid, ended_unpaid, paid_fen,
+    seen_by_notification, refunds, refund_fen)
+SELECT merchant_id, id, hour, channel_code, n + 1, n, 1, n * 9300 + n * n * 70, n, n / 9, n / 9 * 8800
+FROM channel_accounts,
+    generate_series(date_trunc('hour', now()) - interval '9 days', date_trunc('hour', now()) - interval '1 hour',
+        interval '1 hour') AS hour,
+    LATERAL (SELECT (%(share)s * (6 - 5 * cos(2 * pi() * (extract(hour FROM hour) - 20) / 24 + 3.1))
+        + extract(day FROM hour)::int %% 4)::bigint AS n) AS sold
+WHERE id = %(account)s
+ON CONFLICT DO NOTHING
+"""
 
 
 def picture(page: Page) -> bytes:

@@ -183,7 +183,7 @@ def test_many_pages_do_not_make_the_provider_busy(
             page.reload()
         return len(payer.calls(order["id"], "query")) >= 3
 
-    wait_until(asked_three_times, what="three questions")
+    wait_until(asked_three_times, seconds=60, what="three questions")
     calls = payer.calls(order["id"], "query")
     moments = sorted(datetime.fromisoformat(call["at"]).timestamp() for call in calls)
     pauses = [later - earlier for earlier, later in pairwise(moments)]

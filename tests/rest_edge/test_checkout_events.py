@@ -104,18 +104,18 @@ def test_a_failing_core_does_not_end_the_stream(edge: Edge, core: RecordingCore)
         assert b"data: PAID" in stream.read_until(b"event: end")
 
 
-def test_nobody_is_asked_when_nobody_listens(edge: Edge, core: RecordingCore) -> None:
+def test_nobody_is_asked_when_nobody_listens(core: RecordingCore, tmp_path: Path) -> None:
     core.answer("GetCheckout", checkout("WAITING", may_change=True))
-    ended = streams_ended(edge)
-    with streams(edge, 3) as opened:
-        for stream in opened:
-            stream.read_until(b"data: WAITING")
-    wait_until(lambda: streams_ended(edge) == ended + 3)
-    before = polls(core)
-    other = Stream(edge, "po_2")
-    wait_until(lambda: polls(core, "po_2") == 2)
-    other.close()
-    assert before == polls(core)
+    with running_edge(tmp_path, NOVAPAY_GRPC_BIND=core.address) as edge:
+        with streams(edge, 3) as opened:
+            for stream in opened:
+                stream.read_until(b"data: WAITING")
+        wait_until(lambda: streams_ended(edge) == 3)
+        before = polls(core)
+        other = Stream(edge, "po_2")
+        wait_until(lambda: polls(core, "po_2") == 2)
+        other.close()
+        assert before == polls(core)
 
 
 def streams_ended(edge: Edge) -> int:

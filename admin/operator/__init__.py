@@ -8,7 +8,7 @@ from typing import ClassVar
 from admin.console import Console, Family, Viewer, session_metadata
 from admin.edge import EdgeRequest
 from admin.layout.formats import enum
-from admin.operator import home, settings
+from admin.operator import anomalies, deliveries, home, orders, overview, refunds, settings
 from core_service.schema import Method, method_named
 from novapay.access.v1 import access_service_pb2
 
@@ -20,6 +20,11 @@ class OperatorConsole(Console):
     name: ClassVar[str] = "frame.operator_console"
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
+        overview.FAMILY,
+        orders.FAMILY,
+        refunds.FAMILY,
+        deliveries.FAMILY,
+        anomalies.FAMILY,
         settings.FAMILY,
     )
 

@@ -78,8 +78,10 @@ async function sign(request) {
     return request;
   }
   const [key, secret] = [field('key'), field('secret')];
-  if (!key || !secret) {
-    throw new Error(document.getElementById('swagger').dataset.unsigned);
+  const lacks = !key || !secret;
+  document.getElementById('unsigned').hidden = !lacks;
+  if (lacks) {
+    return request; // the server says what is missing
   }
   const encode = (text) => new TextEncoder().encode(text);
   const body = typeof request.body === 'string' ? request.body : '';

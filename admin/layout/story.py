@@ -53,13 +53,21 @@ def _line(visit: Visit, entry: payments.TimelineEntry) -> Line:
         at=entry.at,
         title=_title(visit, entry),
         tone=_tone(entry),
-        facts=[
-            (_named(visit, "fact.", fact.name), _value(visit, entry.kind, fact))
-            for fact in entry.facts
-        ],
+        facts=_facts(visit, entry),
         actor=_named(visit, "cause.", entry.actor) if entry.actor else "",
         delivery_id=entry.subject_id if entry.kind in ("delivery", "attempt") else "",
     )
+
+
+def _facts(visit: Visit, entry: payments.TimelineEntry) -> list[tuple[str, str]]:
+    """Names and values; a change of status is one of them: from → to."""
+    facts = [
+        (_named(visit, "fact.", fact.name), _value(visit, entry.kind, fact)) for fact in entry.facts
+    ]
+    if entry.kind == "event" and [fact.name for fact in entry.facts][:2] == ["before", "after"]:
+        before, after = facts[0][1], facts[1][1]
+        return [(visit.t("fact.after"), f"{before} → {after}"), *facts[2:]]
+    return facts
 
 
 def _title(visit: Visit, entry: payments.TimelineEntry) -> str:

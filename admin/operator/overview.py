@@ -73,6 +73,7 @@ def _chart(
 ) -> dict[str, Any]:
     """Each hour beside the same hour a week before."""
     return {
+        "label": visit.t("overview.hour"),
         "x": [hour.hour.seconds for hour in money.hours],
         "series": [
             {

@@ -131,8 +131,7 @@ class _Page:
         """The page in the reader's language."""
         req.scope[REQUEST_KEY].route = req.uri_template
         language = chosen_language(req)
-        show(resp, self._made(language, *params.values()), language)
-        resp.set_header("content-security-policy", self.policy)
+        show(resp, self._made(language, *params.values()), language, policy=self.policy)
 
     def make(self, language: str, *params: str) -> bytes:
         raise NotImplementedError

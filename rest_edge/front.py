@@ -9,6 +9,7 @@ from admin.app import create_consoles
 from admin.operator import OperatorConsole
 from rest_edge.admission import Admission
 from rest_edge.app import create_app
+from rest_edge.checkout_watch import CheckoutWatches
 from rest_edge.console_guard import ConsoleGuard
 from rest_edge.core_connection import CoreConnection
 from rest_edge.middleware import Application, EdgeMiddleware, Receive, Scope, Send
@@ -18,12 +19,14 @@ from rest_edge.settings import Settings, load_settings
 def create_front(settings: Settings) -> EdgeMiddleware:
     """The whole edge as one ASGI application; its lifespan opens and closes the connection to the core."""
     core = CoreConnection(settings)
+    watches = CheckoutWatches(core)
     consoles = create_consoles([OperatorConsole(core, ConsoleGuard(settings))])
     return EdgeMiddleware(
-        ByPath(create_app(settings, core), {OperatorConsole.prefix: consoles}),
+        ByPath(create_app(settings, core, watches), {OperatorConsole.prefix: consoles}),
         admission=Admission(settings.calls_at_once),
         trusted_proxies=settings.trusted_proxies,
         is_https=settings.is_https,
+        on_drain=watches.drain,
     )
 
 

@@ -86,8 +86,10 @@ class EdgeMiddleware:
         admission: Admission,
         trusted_proxies: Networks,
         is_https: bool,
+        on_drain: Callable[[], None],
     ) -> None:
         self._application = application
+        self._on_drain = on_drain
         self._admission = admission
         self._trusted_proxies = trusted_proxies
         self._security_headers = _SECURITY_HEADERS + (_HTTPS_ONLY if is_https else ())
@@ -124,6 +126,10 @@ class EdgeMiddleware:
                 bytes=request.sent_bytes,
             )
 
+    def drain(self) -> None:
+        """The process is about to stop: answers that would go on for long end."""
+        self._on_drain()
+
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, request: EdgeRequest
     ) -> None:
@@ -137,7 +143,7 @@ class EdgeMiddleware:
             request.body = await _read_body(receive, request, limit)
             body_is_whole = True
             async with gate:
-                await self._application(scope, _no_more_body, send)
+                await self._application(scope, _after_the_body(receive), send)
         except (CoreError, EdgeRefusal) as error:
             await _answer_error(send, error, request, close=not body_is_whole)
             if not body_is_whole:
@@ -244,8 +250,14 @@ async def _receive_all(receive: Receive, limit: int) -> bytes:
             return bytes(body)
 
 
-async def _no_more_body() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
+def _after_the_body(receive: Receive) -> Receive:
+    """What the application may receive: that the body is over, then that the client has gone."""
+    ending = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive_rest() -> Mapping[str, Any]:
+        return ending.pop() if ending else await receive()
+
+    return receive_rest
 
 
 async def _answer_error(

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core_service.application import merchant_cache
-from core_service.domain.payment_order import OPEN_STATUSES
+from core_service.domain.checkout import CheckoutState, checkout_state, may_change
+from core_service.domain.payment_order import ASK_SPACING_SECONDS, OPEN_STATUSES, OrderStatus
 from core_service.errors import CoreError
 from core_service.storage import merchant_logos, payment_orders
 from core_service.storage.merchant_logos import MerchantLogo
 from core_service.storage.payment_orders import PaymentOrderRow
-
-ASK_SPACING_SECONDS = 3.0
-"""However many pages look at an order, its provider is asked no more often than this."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,8 @@ class CheckoutView:
     return_delay_seconds: int
     checkout_url: str
     """Empty when the order can no longer be paid, or not yet."""
+    state: CheckoutState
+    may_change: bool
 
 
 def look(order_id: str, *, now: datetime) -> CheckoutView:
@@ -37,6 +37,7 @@ def look(order_id: str, *, now: datetime) -> CheckoutView:
         raise CoreError("ORDER_NOT_FOUND")
     merchant = merchant_cache.by_id(order.merchant_id)
     is_payable = order.status in OPEN_STATUSES and now < order.expire_at
+    status = OrderStatus(order.status)
     if order.status in OPEN_STATUSES:
         payment_orders.ask_soon(order.merchant_id, order.id, seconds=ASK_SPACING_SECONDS)
     return CheckoutView(
@@ -45,6 +46,15 @@ def look(order_id: str, *, now: datetime) -> CheckoutView:
         logo_etag=merchant.facts.logo_etag or "",
         return_delay_seconds=merchant.facts.return_delay_seconds,
         checkout_url=(order.checkout_url or "") if is_payable else "",
+        state=checkout_state(
+            status,
+            amount_fen=order.amount_fen,
+            refunded_fen=order.refunded_fen,
+            expire_at=order.expire_at,
+            completed_at=order.completed_at,
+            now=now,
+        ),
+        may_change=may_change(status, expire_at=order.expire_at, now=now),
     )
 
 

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.domain.checkout import CheckoutState
 from core_service.domain.money import format_fen, format_rate
 from core_service.domain.payment_order import OPEN_STATUSES
 from core_service.rpc.timestamps import optional_timestamp, timestamp
@@ -48,6 +49,11 @@ def status_name(request: Message, field: str, enum: EnumDescriptor) -> str | Non
         return None
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return str(enum.values_by_number[number].name.removeprefix(prefix))
+
+
+def checkout_state(state: CheckoutState) -> "payments.CheckoutState.ValueType":
+    """The state as the enum's number."""
+    return payments.CheckoutState.Value(f"CHECKOUT_STATE_{state}")
 
 
 def order_message(

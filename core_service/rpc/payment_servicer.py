@@ -23,7 +23,7 @@ from core_service.providers import registry
 from core_service.providers.base import NotificationRequest, Provider
 from core_service.rpc.interceptors import call_of
 from core_service.rpc.oversight_servicer import OversightMethods
-from core_service.rpc.payment_messages import order_message, order_status
+from core_service.rpc.payment_messages import checkout_state, order_message, order_status
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from novapay.payments.v1 import payment_service_pb2 as pb
 from novapay.payments.v1 import payment_service_pb2_grpc
@@ -163,6 +163,9 @@ class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceS
             refunded_amount=format_fen(order.refunded_fen),
             merchant_logo_etag=view.logo_etag,
             return_delay_seconds=view.return_delay_seconds,
+            state=checkout_state(view.state),
+            external_order_id=order.external_order_id,
+            may_change=view.may_change,
         )
 
     def GetCheckoutLogo(  # noqa: N802

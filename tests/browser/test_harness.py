@@ -14,6 +14,7 @@ from tests.browser.fixtures import PHONE, Windows
 from tests.browser.npm_package import NpmPackage, PackageNotToBeHad
 
 SITE = {
+    "/favicon.ico": "",
     "/good": "<!doctype html><html lang=zh><title>好</title><main><h1>你好</h1></main>",
     "/throws": "<!doctype html><script src=/throws.js></script>",
     "/throws.js": "throw new Error('thrown on purpose')",
@@ -36,7 +37,7 @@ def site() -> Iterator[str]:
             text = SITE.get(self.path)
             body = (text or "nothing here").encode()
             kind = "text/javascript" if self.path.endswith(".js") else "text/html; charset=utf-8"
-            self.send_response(200 if text else 404)
+            self.send_response(404 if text is None else 200)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
             self.send_header("content-security-policy", POLICY)

@@ -46,6 +46,42 @@ ORDER_STATUS_FAILED: OrderStatus.ValueType  # 4
 ORDER_STATUS_CANCELLED: OrderStatus.ValueType  # 5
 Global___OrderStatus: _TypeAlias = OrderStatus  # noqa: Y015
 
+class _CheckoutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckoutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckoutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECKOUT_STATE_UNSPECIFIED: _CheckoutState.ValueType  # 0
+    CHECKOUT_STATE_WAITING: _CheckoutState.ValueType  # 1
+    """Can be paid."""
+    CHECKOUT_STATE_CONFIRMING: _CheckoutState.ValueType  # 2
+    """The provider has the payment in hand."""
+    CHECKOUT_STATE_PAID: _CheckoutState.ValueType  # 3
+    CHECKOUT_STATE_EXPIRED: _CheckoutState.ValueType  # 4
+    """Past its time; while may_change is true its provider is still asked."""
+    CHECKOUT_STATE_CLOSED: _CheckoutState.ValueType  # 5
+    CHECKOUT_STATE_FAILED: _CheckoutState.ValueType  # 6
+    CHECKOUT_STATE_PARTLY_REFUNDED: _CheckoutState.ValueType  # 7
+    CHECKOUT_STATE_REFUNDED: _CheckoutState.ValueType  # 8
+
+class CheckoutState(_CheckoutState, metaclass=_CheckoutStateEnumTypeWrapper):
+    """What a payer is told about an order."""
+
+CHECKOUT_STATE_UNSPECIFIED: CheckoutState.ValueType  # 0
+CHECKOUT_STATE_WAITING: CheckoutState.ValueType  # 1
+"""Can be paid."""
+CHECKOUT_STATE_CONFIRMING: CheckoutState.ValueType  # 2
+"""The provider has the payment in hand."""
+CHECKOUT_STATE_PAID: CheckoutState.ValueType  # 3
+CHECKOUT_STATE_EXPIRED: CheckoutState.ValueType  # 4
+"""Past its time; while may_change is true its provider is still asked."""
+CHECKOUT_STATE_CLOSED: CheckoutState.ValueType  # 5
+CHECKOUT_STATE_FAILED: CheckoutState.ValueType  # 6
+CHECKOUT_STATE_PARTLY_REFUNDED: CheckoutState.ValueType  # 7
+CHECKOUT_STATE_REFUNDED: CheckoutState.ValueType  # 8
+Global___CheckoutState: _TypeAlias = CheckoutState  # noqa: Y015
+
 class _CallbackStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -772,6 +808,9 @@ class GetCheckoutResponse(_message.Message):
     REFUNDED_AMOUNT_FIELD_NUMBER: _builtins.int
     MERCHANT_LOGO_ETAG_FIELD_NUMBER: _builtins.int
     RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ORDER_ID_FIELD_NUMBER: _builtins.int
+    MAY_CHANGE_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     merchant_name: _builtins.str
     amount: _builtins.str
@@ -791,6 +830,12 @@ class GetCheckoutResponse(_message.Message):
     """Changes with the merchant's logo (GetCheckoutLogo); empty: no logo."""
     return_delay_seconds: _builtins.int
     """Seconds that the result page shows success before it goes on to return_url; 0: at once."""
+    state: Global___CheckoutState.ValueType
+    """What the payer is told."""
+    external_order_id: _builtins.str
+    """The merchant's own number of the order."""
+    may_change: _builtins.bool
+    """Whether news can still come: the payer's page goes on watching."""
     @_builtins.property
     def expire_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -813,10 +858,13 @@ class GetCheckoutResponse(_message.Message):
         refunded_amount: _builtins.str = ...,
         merchant_logo_etag: _builtins.str = ...,
         return_delay_seconds: _builtins.int = ...,
+        state: Global___CheckoutState.ValueType = ...,
+        external_order_id: _builtins.str = ...,
+        may_change: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at", "_paid_at", b"_paid_at", "expire_at", b"expire_at", "paid_at", b"paid_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at", "_paid_at", b"_paid_at", "amount", b"amount", "channel_code", b"channel_code", "checkout_url", b"checkout_url", "currency", b"currency", "expire_at", b"expire_at", "merchant_logo_etag", b"merchant_logo_etag", "merchant_name", b"merchant_name", "order_id", b"order_id", "paid_at", b"paid_at", "payment_mode", b"payment_mode", "refunded_amount", b"refunded_amount", "return_delay_seconds", b"return_delay_seconds", "return_url", b"return_url", "status", b"status", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at", "_paid_at", b"_paid_at", "amount", b"amount", "channel_code", b"channel_code", "checkout_url", b"checkout_url", "currency", b"currency", "expire_at", b"expire_at", "external_order_id", b"external_order_id", "may_change", b"may_change", "merchant_logo_etag", b"merchant_logo_etag", "merchant_name", b"merchant_name", "order_id", b"order_id", "paid_at", b"paid_at", "payment_mode", b"payment_mode", "refunded_amount", b"refunded_amount", "return_delay_seconds", b"return_delay_seconds", "return_url", b"return_url", "state", b"state", "status", b"status", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expire_at: _TypeAlias = _typing.Literal["expire_at"]  # noqa: Y015
     _WhichOneofArgType__expire_at: _TypeAlias = _typing.Literal["_expire_at", b"_expire_at"]  # noqa: Y015

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from admin.edge import Core, EdgeRequest, Guard
-from core_service import metadata
 from core_service.schema import Method, method_named
 
 if TYPE_CHECKING:
@@ -58,6 +57,10 @@ class Console:
     def sign_in_path(self) -> str:
         return f"{self.prefix}/sign-in"
 
+    def credentials(self, token: str) -> tuple[tuple[str, bytes], ...]:
+        """The session as call metadata, as this console's people are known to the core."""
+        raise NotImplementedError
+
     async def viewer(self, request: EdgeRequest, token: str) -> Viewer:
         """Whose session the token opens. Raises CoreError."""
         raise NotImplementedError
@@ -81,8 +84,3 @@ class Console:
     def first_path(self, viewer: Viewer) -> str:
         """Where somebody lands who asked for no page in particular."""
         return self.navigation(viewer)[0][1][0].path
-
-
-def session_metadata(token: str) -> tuple[tuple[str, bytes], ...]:
-    """The session, as credentials travel."""
-    return ((metadata.SESSION_TOKEN, token.encode("ascii")),)

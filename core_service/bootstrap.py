@@ -22,8 +22,8 @@ from core_service.application import (
     merchant_cache,
     request_log,
     routing,
-    sessions,
     system_config,
+    two_step,
 )
 from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
@@ -141,7 +141,9 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
     Raises StartRefused.
     """
     logs.configure()
-    database.configure(database_url, max_connections=max_connections)
+    database.configure(
+        database_url, max_connections=max_connections, prepares=settings.prepared_statements
+    )
     pending = migrator.pending(database_url)
     if pending:
         raise StartRefused(
@@ -157,7 +159,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
     account_checks.configure(settings.public_base_url, is_production=settings.is_production)
-    sessions.configure(box)
+    two_step.configure(box)
     routing.configure(settings.outbound_allow)
     callback_attempts.configure(settings.outbound_allow)
     return box

@@ -69,6 +69,7 @@ WORDS: Mapping[str, Word] = {
     "code": Word("稳定的错误码", "The stable code of the error"),
     "details": Word("补充信息；INVALID_REQUEST 时为 {field, reason} 列表",
                     "More about it; with INVALID_REQUEST a list of {field, reason}"),
+    "message": Word("微信支付读取的说明", "The reason, as WeChat Pay reads it"),
     # path and query
     "orderReference": Word("NovaPay 的订单号，或商户自己的订单号", "NovaPay's order id or the merchant's own",
         ORDER_ID),
@@ -245,7 +246,7 @@ WORDS: Mapping[str, Word] = {
     "operator": Word("操作员", "The operator"),
     "Operator.id": Word("操作员编号", "Id of the operator", "op_01kdvdmpf07z0z2zykek3aae3q"),
     "email": Word("邮箱", "Email address", "ops@example.com"),
-    "password": Word("密码", "Password", "••••••••"),
+    "password": Word("密码", "Password", "••••••••••••"),
     "role": Word("角色", "Role", "OPS_ADMIN"),
     "csrfToken": Word("页面修改数据时放在 x-csrf-token 头里的值", "Goes into the header x-csrf-token of changes",
                       "c0ffee5a9d1e4b7f8a2c3d6e9f10b4a7c0ffee5a9d1e4b7f8a2c3d6e9f10b4a7"),

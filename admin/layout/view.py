@@ -82,7 +82,9 @@ def error_view(error: CoreError, visit: Visit) -> dict[str, Any]:
         "code": "INTERNAL" if internal else error.reason,
         "sentence": _sentence(error, visit),
         "advice": visit.t(f"advice.{error.family.value}"),
-        "violations": error.violations,
+        "violations": [
+            {"field": item.field, "reason": visit.reason(item.reason)} for item in error.violations
+        ],
         "retry_after_seconds": error.retry_after_seconds,
         "request_id": visit.request.request_id,
     }

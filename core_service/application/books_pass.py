@@ -15,7 +15,7 @@ from core_service.storage.database import transact
 from core_service.storage.listing import stay_on_indexes
 
 JOB = "books_pass"
-SLICE = 2000
+SLICE = 1000
 REST = timedelta(minutes=5)
 """Between two passes at least; a long pass is followed by a rest of three times its length."""
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from admin import texts
 from admin.layout import formats
+from admin.layout.field_reasons import field_reason
 from admin.static_files import static_url
 from admin.visit import REASON_FIELD, Reply, Visit
 from core_service.errors import CoreError, Family
@@ -55,6 +56,7 @@ def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> 
         "t": visit.t,
         "may": visit.may,
         "here": visit.here,
+        "why": lambda reason: field_reason(reason, visit.language),
         "failure": error_view(visit.failure, visit) if visit.failure is not None else None,
     }
     macros = templates.get_template("layout/macros.html").make_module(known)
@@ -93,4 +95,6 @@ def _sentence(error: CoreError, visit: Visit) -> str:
     if error.family is Family.INTERNAL:
         return visit.t("error.INTERNAL")
     key = f"error.{error.reason}"
+    if error.violations and texts.has_text(key):  # what is wrong stands beside it
+        return visit.t(key)
     return error.message if visit.language == "en" or not texts.has_text(key) else visit.t(key)

@@ -1,8 +1,8 @@
 # Everything works without an activated environment; ./novapay makes .venv when it is missing.
-.PHONY: help run test test-fast test-vectors demo routes generate check-generated lint lock test-env
+.PHONY: help run test test-fast test-vectors demo bench routes generate check-generated lint lock test-env
 
 PYTHON := .venv/bin/python
-SOURCES := $(wildcard core_service rest_edge admin sandbox tests)
+SOURCES := $(wildcard core_service rest_edge admin sandbox bench tests)
 # Released schema that buf compares with; until a release is tagged there is nothing to break.
 PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
@@ -24,6 +24,9 @@ test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes o
 
 demo: ## Take a payment on each channel through the sandbox and refund part of it
 	@./novapay demo
+
+bench: test-env ## Measure beside the floor, print a table, keep it in bench/RESULTS.md; BENCH="--only query" for less
+	@$(PYTHON) -m bench --keep $(BENCH)
 
 routes: ## List verb, path, RPC, principals, idempotency and status of every route
 	@./novapay routes

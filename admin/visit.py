@@ -59,6 +59,10 @@ class Visit:
         """A text in the viewer's language."""
         return texts.text(self.language, key, **values)
 
+    def reason(self, english: str) -> str:
+        """Why the core refuses a value, in the viewer's language."""
+        return texts.reason(self.language, english)
+
     def may(self, rpc: str) -> bool:
         """Whether the viewer may call `Service.Name`."""
         return self.console.may(self.viewer, rpc)
@@ -68,7 +72,7 @@ class Visit:
         """What is wrong with each field of the form that was sent, by JSON name."""
         if self.failure is None:
             return {}
-        return {item.field: item.reason for item in self.failure.violations}
+        return {item.field: self.reason(item.reason) for item in self.failure.violations}
 
     async def call(self, rpc: str, message: Message) -> Any:
         """The answer of `Service.Name`, asked as the viewer. Raises CoreError, which the page may leave alone.

@@ -141,7 +141,9 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
     Raises StartRefused.
     """
     logs.configure()
-    database.configure(database_url, max_connections=max_connections)
+    database.configure(
+        database_url, max_connections=max_connections, prepares=settings.prepared_statements
+    )
     pending = migrator.pending(database_url)
     if pending:
         raise StartRefused(

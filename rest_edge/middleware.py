@@ -25,7 +25,7 @@ from rest_edge.errors import (
     retry_after_seconds,
     unsupported_transfer_coding,
 )
-from rest_edge.logs import access_log
+from rest_edge.logs import write_access_line
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CALLBACK_BODY_BYTES = 256 * 1024
@@ -116,7 +116,7 @@ class EdgeMiddleware:
         except ClientGone:
             request.status = 499
         finally:
-            access_log.info(
+            write_access_line(
                 "request",
                 method=scope["method"] if scope["method"] in _METHODS else "-",
                 route=request.route,

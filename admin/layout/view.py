@@ -8,7 +8,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from admin import texts
 from admin.layout import formats
-from admin.layout.field_reasons import field_reason
 from admin.static_files import static_url
 from admin.visit import REASON_FIELD, Reply, Visit
 from core_service.errors import CoreError, Family
@@ -56,7 +55,6 @@ def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> 
         "t": visit.t,
         "may": visit.may,
         "here": visit.here,
-        "why": lambda reason: field_reason(reason, visit.language),
         "failure": error_view(visit.failure, visit) if visit.failure is not None else None,
     }
     macros = templates.get_template("layout/macros.html").make_module(known)
@@ -84,7 +82,9 @@ def error_view(error: CoreError, visit: Visit) -> dict[str, Any]:
         "code": "INTERNAL" if internal else error.reason,
         "sentence": _sentence(error, visit),
         "advice": visit.t(f"advice.{error.family.value}"),
-        "violations": error.violations,
+        "violations": [
+            {"field": item.field, "reason": visit.reason(item.reason)} for item in error.violations
+        ],
         "retry_after_seconds": error.retry_after_seconds,
         "request_id": visit.request.request_id,
     }

@@ -8,7 +8,7 @@ from typing import ClassVar
 from admin.console import Console, Family, Viewer
 from admin.edge import EdgeRequest
 from admin.layout.formats import enum
-from admin.operator import account, audit, home, operators, settings
+from admin.operator import account, accounts, audit, home, merchants, operators, settings
 from core_service import metadata
 from core_service.schema import Method, method_named
 from novapay.access.v1 import access_service_pb2
@@ -22,6 +22,8 @@ class OperatorConsole(Console):
     account_path: ClassVar[str] = account.Account.path
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
+        merchants.FAMILY,
+        accounts.FAMILY,
         settings.FAMILY,
         operators.FAMILY,
         audit.FAMILY,

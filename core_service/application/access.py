@@ -83,14 +83,20 @@ def spend_nonce(call: Call) -> None:
     outcome = merchant_snapshots.spend_nonce(
         unspent.merchant_id,
         unspent.nonce.decode("ascii"),
-        expires_at=datetime.fromtimestamp(unspent.signed_at, UTC)
-        + timedelta(seconds=signature.LARGEST_MAX_AGE_SECONDS),
+        expires_at=nonce_expires_at(unspent),
         version=unspent.merchant_version,
     )
     if outcome is NonceOutcome.REPLAYED:
         raise CoreError("NONCE_REPLAYED")
     if outcome is NonceOutcome.STALE:
         raise StaleSnapshot
+
+
+def nonce_expires_at(unspent: UnspentNonce) -> datetime:
+    """Until when a nonce must be remembered: as long as any setting lets its request be believed."""
+    return datetime.fromtimestamp(unspent.signed_at, UTC) + timedelta(
+        seconds=signature.LARGEST_MAX_AGE_SECONDS
+    )
 
 
 def is_nonce_spent(call: Call) -> bool:

@@ -18,7 +18,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import metadata
+from core_service import logs, metadata
 from core_service.application import access, idempotency, request_log
 from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
@@ -164,7 +164,7 @@ class Interceptors(grpc.ServerInterceptor):
             given.decode("ascii") if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         )
         set_current_call(call)
-        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        logs.set_request_id(call.request_id)
         started = time.monotonic()
         try:
             return proceed(exchange)
@@ -177,7 +177,7 @@ class Interceptors(grpc.ServerInterceptor):
             seconds = time.monotonic() - started
             _log_exchange(exchange, seconds)
             _note_signed_request(exchange, seconds)
-            structlog.contextvars.clear_contextvars()
+            logs.set_request_id(None)
             set_current_call(None)
 
     def answer_errors(self, exchange: Exchange, proceed: Proceed) -> Message:
@@ -314,7 +314,7 @@ def _note_signed_request(exchange: Exchange, seconds: float) -> None:
 def _log_exchange(exchange: Exchange, seconds: float) -> None:
     call = exchange.call
     merchant = call.merchant
-    _log.info(
+    logs.write_line(
         "rpc",
         method=exchange.method.path,
         request_id=call.request_id,

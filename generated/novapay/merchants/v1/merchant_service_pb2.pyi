@@ -120,6 +120,7 @@ class Merchant(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     LOGO_ETAG_FIELD_NUMBER: _builtins.int
+    MISSING_PROFILE_FIELDS_FIELD_NUMBER: _builtins.int
     PREVIOUS_NOTIFY_SECRET_UNTIL_FIELD_NUMBER: _builtins.int
     CALLBACK_CONFIRMED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -175,6 +176,12 @@ class Merchant(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
+    def missing_profile_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the profile still lacks; some channels take no payments before.
+        zh: 资料中还缺少的字段;补齐之前部分通道不能收款。
+        """
+
+    @_builtins.property
     def previous_notify_secret_until(self) -> _timestamp_pb2.Timestamp:
         """Until then the callback secret before this one signs too.
         zh: 在此之前,旧的回调密钥仍同时参与签名。
@@ -212,12 +219,13 @@ class Merchant(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         return_delay_seconds: _builtins.int = ...,
         logo_etag: _builtins.str = ...,
+        missing_profile_fields: _abc.Iterable[_builtins.str] | None = ...,
         previous_notify_secret_until: _timestamp_pb2.Timestamp | None = ...,
         callback_confirmed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "missing_profile_fields", b"missing_profile_fields", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015

@@ -51,9 +51,9 @@ class Console:
     """First segment of every path, such as /admin."""
     name: ClassVar[str]
     """Text key of its name."""
-    account_path: ClassVar[str]
-    """Where people change their password."""
     families: ClassVar[tuple[Family, ...]]
+    password_path: ClassVar[str]
+    """Where somebody changes a password that was chosen by somebody else."""
 
     def __init__(self, core: Core, guard: Guard) -> None:
         self.core = core

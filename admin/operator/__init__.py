@@ -19,7 +19,7 @@ class OperatorConsole(Console):
 
     prefix: ClassVar[str] = "/admin"
     name: ClassVar[str] = "frame.operator_console"
-    account_path: ClassVar[str] = account.Account.path
+    password_path: ClassVar[str] = account.Account.path
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
         merchants.FAMILY,

@@ -1,8 +1,8 @@
 # Everything works without an activated environment; ./novapay makes .venv when it is missing.
-.PHONY: help run test test-fast test-vectors mutants demo routes generate check-generated lint lock test-env
+.PHONY: help run test test-fast test-vectors mutants demo bench routes generate check-generated lint lock test-env
 
 PYTHON := .venv/bin/python
-SOURCES := $(wildcard core_service rest_edge admin sandbox tests)
+SOURCES := $(wildcard core_service rest_edge admin sandbox bench tests)
 # Released schema that buf compares with; until a release is tagged there is nothing to break.
 PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
@@ -13,6 +13,7 @@ run: ## Install what is missing and start everything; Ctrl-C stops it
 	@exec ./novapay up
 
 test: lint ## Install what is missing, lint, and run every test
+	$(PYTHON) -m tests.browser.chromium
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-fast: test-env ## Run the tests that take less than a minute together
@@ -26,6 +27,9 @@ mutants: test-env ## Put known defects into a copy of the tree; every one must b
 
 demo: ## Take a payment on each channel through the sandbox and refund part of it
 	@./novapay demo
+
+bench: test-env ## Measure beside the floor, print a table, keep it in bench/RESULTS.md; BENCH="--only query" for less
+	@$(PYTHON) -m bench --keep $(BENCH)
 
 routes: ## List verb, path, RPC, principals, idempotency and status of every route
 	@./novapay routes

@@ -16,17 +16,20 @@ import structlog
 from core_service import logs, workers
 from core_service.application import (
     access,
+    account_checks,
     administration,
     callback_attempts,
     merchant_cache,
+    request_log,
     routing,
-    sessions,
     system_config,
+    two_step,
 )
 from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
 from core_service.application.merchants import Merchants
 from core_service.background import Repeating
+from core_service.master_keys import KeyFile
 from core_service.rpc.access_servicer import AccessServicer
 from core_service.rpc.callers import Callers
 from core_service.rpc.config_servicer import ConfigServicer
@@ -36,14 +39,15 @@ from core_service.rpc.payment_servicer import PaymentServicer
 from core_service.rpc.refund_servicer import RefundServicer
 from core_service.rpc.server import THREADS, CoreServer, ServerTls
 from core_service.settings import GrpcTls, Settings
-from core_service.storage import database, migrator, sealed_samples
+from core_service.storage import database, migrator, sealed_values
 from core_service.storage.database import connection_scope
 from core_service.storage.health import DatabaseProbe
 from core_service.storage.secret_box import SecretBox, SecretUnreadable
 
-SPARE_CONNECTIONS = 4
-"""Beside one for each thread that handles calls: refresher, key use, first operator."""
+SPARE_CONNECTIONS = 5
+"""Beside one for each thread that handles calls: refresher, key use, request log, first operator."""
 KEY_USE_SECONDS = 5.0
+REQUEST_LOG_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("core_service")
@@ -69,10 +73,12 @@ def serve(settings: Settings, database_url: str) -> None:
 def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     """A started server with everything that it needs around it."""
     box = prepare(settings, database_url, max_connections=THREADS + SPARE_CONNECTIONS)
+    access.configure_rate(settings.credential_rate_limit / settings.core_processes)
     with connection_scope():
         administration.ensure_first_operator(settings.admin_bootstrap, now=datetime.now(UTC))
     probe = DatabaseProbe(database_url)
     key_use = Repeating("key-use", KEY_USE_SECONDS, _write_key_use)
+    requests = Repeating("request-log", REQUEST_LOG_SECONDS, _write_request_log)
     server = CoreServer(
         _servicers(settings, box),
         Interceptors(Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up),
@@ -84,6 +90,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     )
     probe.start()
     key_use.start()
+    requests.start()
     system_config.start_refresher()
     server.start()
     try:
@@ -91,6 +98,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     finally:
         server.stop()
         key_use.stop()
+        requests.stop()
         system_config.stop_refresher()
         probe.stop()
         database.database.close_all()
@@ -109,11 +117,12 @@ def work(settings: Settings, database_url: str) -> int:
 
 def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
     """Who handles which service."""
+    merchants = Merchants(box, settings.outbound_allow)
     return {
         "novapay.payments.v1.PaymentService": PaymentServicer(settings.public_base_url),
         "novapay.refunds.v1.RefundService": RefundServicer(),
         "novapay.merchants.v1.MerchantService": MerchantServicer(
-            Merchants(box, settings.outbound_allow),
+            merchants,
             Credentials(box),
             ChannelAccounts(
                 box,
@@ -121,7 +130,7 @@ def _servicers(settings: Settings, box: SecretBox) -> dict[str, Any]:
                 allow_custom_base_url=not settings.is_production,
             ),
         ),
-        "novapay.access.v1.AccessService": AccessServicer(),
+        "novapay.access.v1.AccessService": AccessServicer(merchants),
         "novapay.config.v1.ConfigService": ConfigServicer(),
     }
 
@@ -132,13 +141,15 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
     Raises StartRefused.
     """
     logs.configure()
-    database.configure(database_url, max_connections=max_connections)
+    database.configure(
+        database_url, max_connections=max_connections, prepares=settings.prepared_statements
+    )
     pending = migrator.pending(database_url)
     if pending:
         raise StartRefused(
             f"the database lacks {', '.join(pending)}; run `novapay migrate` and start again"
         )
-    box = SecretBox(settings.encryption_keys)
+    box = secret_box(settings)
     try:
         system_config.configure(settings.system_config_defaults)
     except ValueError as problem:
@@ -147,16 +158,26 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
         _ensure_readable(box)
         system_config.refresh_now()
     merchant_cache.configure(box, settings.public_base_url)
-    sessions.configure(box)
+    account_checks.configure(settings.public_base_url, is_production=settings.is_production)
+    two_step.configure(box)
     routing.configure(settings.outbound_allow)
     callback_attempts.configure(settings.outbound_allow)
     return box
 
 
+def secret_box(settings: Settings) -> SecretBox:
+    """Keys in a file may be rotated while we run."""
+    path = settings.encryption_keys_file
+    if path is None:
+        return SecretBox(settings.encryption_keys)
+    file = KeyFile(path)
+    return SecretBox(file.load(), file.load_if_changed)
+
+
 def _ensure_readable(box: SecretBox) -> None:
     try:
-        for sealed, place in sealed_samples.samples():
-            box.open(sealed, place)
+        for value in sealed_values.samples():
+            box.open(value.sealed, value.place)
     except SecretUnreadable as failure:
         raise StartRefused(f"stored secrets cannot be opened: {failure}") from failure
 
@@ -164,6 +185,11 @@ def _ensure_readable(box: SecretBox) -> None:
 def _write_key_use() -> None:
     with connection_scope():
         access.flush_last_uses(datetime.now(UTC))
+
+
+def _write_request_log() -> None:
+    with connection_scope():
+        request_log.flush()
 
 
 def _server_tls(tls: GrpcTls | None) -> ServerTls | None:

@@ -19,6 +19,7 @@ class Principal(StrEnum):
     PUBLIC = "PUBLIC"
     MERCHANT = "MERCHANT"
     OPERATOR = "OPERATOR"
+    STAFF = "STAFF"
     SERVICE = "SERVICE"
 
 
@@ -29,6 +30,17 @@ class OperatorIdentity:
     id: str
     email: str
     role: str
+
+
+@dataclass(frozen=True)
+class StaffIdentity:
+    """A signed-in member of a merchant's staff, as read from the database for this very call."""
+
+    id: str
+    email: str
+    role: str
+    merchant_id: str
+    merchant_code: str
 
 
 @dataclass(frozen=True)
@@ -55,8 +67,11 @@ class Call:
     merchant: Any = None
     """application.merchant_cache.MerchantSnapshot of a MERCHANT caller."""
     operator: OperatorIdentity | None = None
+    staff: StaffIdentity | None = None
     session_token: bytes | None = field(default=None, repr=False)
     idempotency_key: str | None = None
+    reason: str | None = None
+    """Why a person does what they do, in their words; for the audit record."""
     unspent_nonce: UnspentNonce | None = None
     is_active: Callable[[], bool] = field(default=lambda: True)
     trailing: dict[str, str] = field(default_factory=dict)
@@ -64,16 +79,31 @@ class Call:
 
     @property
     def actor(self) -> str:
-        """Who, for events and audit records: merchant, operator:<email>, service, payer."""
+        """Who, for events and audit records: merchant, operator:<email>, staff:<email>, service…"""
         match self.principal:
             case Principal.MERCHANT:
                 return "merchant"
             case Principal.OPERATOR if self.operator is not None:
                 return f"operator:{self.operator.email}"
+            case Principal.STAFF | Principal.PUBLIC if self.staff is not None:
+                return f"staff:{self.staff.email}"
             case Principal.SERVICE:
                 return "service"
             case _:
                 return "public"
+
+    @property
+    def is_by_person(self) -> bool:
+        """Whether somebody signed in: each change that they make leaves an audit record."""
+        return self.operator is not None or self.staff is not None
+
+    def ensure_sees(self, merchant_id: str, reason: str) -> None:
+        """Raises `reason` when the caller's merchant is fixed and is not this one.
+
+        For what is named by an id alone; a `merchant_code` was compared before the handler ran.
+        """
+        if self.staff is not None and self.staff.merchant_id != merchant_id:
+            raise CoreError(reason)
 
     def seconds_left(self) -> float:
         return self.deadline - time.monotonic()

@@ -112,6 +112,7 @@ REASONS: Mapping[str, tuple[Family, str]] = {
         "This nonce was used before; make a new one for every request.",
     ),
     "ADMIN_UNAUTHENTICATED": (Family.UNAUTHENTICATED, "Sign in first."),
+    "STAFF_UNAUTHENTICATED": (Family.UNAUTHENTICATED, "Sign in first."),
     "UNAUTHENTICATED": (Family.UNAUTHENTICATED, "This call needs credentials."),
     # 403
     "MERCHANT_PENDING_REVIEW": (
@@ -130,6 +131,10 @@ REASONS: Mapping[str, tuple[Family, str]] = {
     ),
     "CSRF_REJECTED": (Family.PERMISSION_DENIED, "The request does not come from this site."),
     "PERMISSION_DENIED": (Family.PERMISSION_DENIED, "This caller may not do that."),
+    "PASSWORD_CHANGE_REQUIRED": (
+        Family.PERMISSION_DENIED,
+        "Choose a password of your own first; until then nothing else is allowed.",
+    ),
     # 404
     "MERCHANT_NOT_FOUND": (Family.NOT_FOUND, "There is no such merchant."),
     "UNSUPPORTED_CHANNEL": (
@@ -171,6 +176,7 @@ REASONS: Mapping[str, tuple[Family, str]] = {
         Family.CONFLICT,
         "This externalRefundId exists with another reason.",
     ),
+    "ANOMALY_RESOLVED": (Family.CONFLICT, "This anomaly has been put away already."),
     "MERCHANT_CODE_TAKEN": (Family.CONFLICT, "Another merchant has this code."),
     # 422
     "CHANNEL_NOT_CONFIGURED": (

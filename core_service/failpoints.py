@@ -9,8 +9,8 @@ Two ways to arm them, both refused by the settings in production:
 `kill` is SIGKILL, `pause` is SIGSTOP (whoever armed it sends SIGCONT), `raise` fails, `delay:SECONDS` waits. A test in
 this very process may `observe` the points instead.
 
-Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query,
-m migration.
+Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query;
+m is before and after a migration's statements, `rotate` between two batches of a rotation of master keys.
 """
 
 import os

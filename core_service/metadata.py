@@ -22,8 +22,13 @@ IDEMPOTENCY_KEY = "idempotency-key-bin"
 FIELD_VIOLATIONS = "x-novapay-violations-bin"
 """Serialized google.rpc.BadRequest: what the edge could not put into the message; answered after authentication."""
 
+REASON = "x-novapay-reason-bin"
+"""Why an operator or a member of staff does what they do, UTF-8; kept in the audit record."""
+
 SESSION_TOKEN = "x-novapay-session-bin"  # noqa: S105 (a name)
 """An operator's session token."""
+STAFF_SESSION_TOKEN = "x-novapay-staff-session-bin"  # noqa: S105 (a name)
+"""The session token of a member of a merchant's staff."""
 
 IDEMPOTENCY_STATUS = "x-novapay-idempotency-status"
 """Trailing metadata: created, replayed, conflict or in_progress."""

@@ -97,6 +97,7 @@ class Target:
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
 _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+_NOT_IN_A_URL = re.compile(r"[\x00-\x20\\\x7f]")
 _PATH_CHARACTERS = "/?:@!$&'()*+,;=%-._~[]"
 
 
@@ -104,7 +105,7 @@ def parse_url(url: str) -> Target:
     """Raises ValueError with a sentence about what is wrong with the URL."""
     if len(url) > _LONGEST_URL:
         raise ValueError(f"longer than {_LONGEST_URL} characters")
-    if any(c <= " " or c in "\\\x7f" for c in url):
+    if _NOT_IN_A_URL.search(url):
         raise ValueError("holds white space, control characters or a backslash")
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS:

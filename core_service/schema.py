@@ -68,6 +68,8 @@ class Method:
     principals: frozenset[Principal]
     roles: frozenset[str]
     """Operator roles that may call."""
+    staff_roles: frozenset[str]
+    """Roles of a merchant's staff that may call."""
     idempotency_operation: str
     """Name inside an idempotency key's scope; empty: takes no key."""
     success_status: int
@@ -94,6 +96,15 @@ def methods_by_path() -> Mapping[str, Method]:
 
 
 @cache
+def method_named(name: str) -> Method:
+    """The RPC `Service.Name`, such as `PaymentService.GetCheckout`. Raises KeyError."""
+    return {
+        f"{method.service_full_name.rpartition('.')[2]}.{method.name}": method
+        for method in methods()
+    }[name]
+
+
+@cache
 def service_names() -> tuple[str, ...]:
     """Full names of the services, without repeats."""
     return tuple(dict.fromkeys(method.service_full_name for method in methods()))
@@ -112,6 +123,8 @@ def _method(descriptor: MethodDescriptor, handlers: ModuleType) -> Method:
         raise SchemaIncomplete(f"{path} does not declare who may call it")
     if (Principal.OPERATOR in principals) != bool(options.roles):
         raise SchemaIncomplete(f"{path} must name roles exactly when operators may call it")
+    if (Principal.STAFF in principals) != bool(options.staff_roles):
+        raise SchemaIncomplete(f"{path} must name staff_roles exactly when staff may call it")
     servicer = getattr(handlers, f"{service.name}Servicer")
     return Method(
         service_full_name=service.full_name,
@@ -122,6 +135,7 @@ def _method(descriptor: MethodDescriptor, handlers: ModuleType) -> Method:
         routes=_routes(descriptor),
         principals=principals,
         roles=frozenset(options.roles),
+        staff_roles=frozenset(options.staff_roles),
         idempotency_operation=options.idempotency_operation,
         success_status=options.success_status or 200,
         error_statuses=tuple(options.error_statuses),

@@ -5,8 +5,6 @@ missing and keeps them in the data directory; production refuses every developme
 A secret can also be given as a file: `NOVAPAY_GRPC_TOKEN_FILE=/run/secrets/token`.
 """
 
-import base64
-import binascii
 import ipaddress
 import os
 import secrets
@@ -18,14 +16,20 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from core_service.master_keys import Ring, new_ring, parse_ring, ring_text
+
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIN_PRODUCTION_TOKEN_LENGTH = 32
 MIN_PRODUCTION_PASSWORD_LENGTH = 12
-MASTER_KEY_BYTES = 32
+CREDENTIAL_RATE_LIMIT = 10_000
+"""More than one machine of two cores serves: it stops a loop gone wild, a site that wants less says so."""
 MAX_PROCESSES = 64
 MAX_UNIX_PATH_BYTES = 107
+
+ENCRYPTION_KEYS_FILE = "encryption_keys"
+"""In the data directory, when the environment has no keys."""
 
 FAILPOINT_SETTINGS = ("NOVAPAY_FAILPOINTS", "NOVAPAY_FAILPOINT_DIR")
 """Read by `failpoints` itself; for tests."""
@@ -93,6 +97,8 @@ class Settings:
     database_url: str | None = field(repr=False)
     """None: the embedded server in `data_dir`."""
     http_bind: str
+    prepared_statements: bool
+    """Off behind a pooler that gives a session's transactions to several connections."""
     grpc_bind: str
     """host:port or unix:PATH, just as gRPC takes it."""
     grpc_tls: GrpcTls | None
@@ -101,13 +107,17 @@ class Settings:
     metrics_bind: str | None
     public_base_url: str
     """Without a slash at the end."""
-    encryption_keys: Mapping[str, bytes] = field(repr=False)
-    """Master keys by id, 32 bytes each; the first one writes."""
+    encryption_keys: Ring = field(repr=False)
+    """Master keys that seal stored secrets."""
+    encryption_keys_file: Path | None
+    """Where they are kept; None: they came in the environment and cannot change before a restart."""
     trusted_proxies: tuple[Network, ...]
     outbound_allow: tuple[Network, ...]
     core_processes: int
     edge_processes: int
     worker_processes: int
+    credential_rate_limit: int
+    """Signed requests a second with one API key, over all core processes of this machine."""
     admin_bootstrap: AdminBootstrap | None
     system_config_defaults: Mapping[str, str]
 
@@ -194,6 +204,9 @@ def _read(reader: _Reader) -> Settings:
         data_dir=data_dir,
         database_url=_database_url(reader),
         http_bind=http_bind,
+        prepared_statements=reader.parsed(
+            "NOVAPAY_PREPARED_STATEMENTS", "on", _on_or_off, fallback=True
+        ),
         grpc_bind=grpc_bind,
         grpc_tls=_grpc_tls(reader),
         grpc_token=_grpc_token(reader, data_dir),
@@ -203,6 +216,7 @@ def _read(reader: _Reader) -> Settings:
             "NOVAPAY_PUBLIC_BASE_URL", _local_url(http_bind), _base_url, ""
         ),
         encryption_keys=_encryption_keys(reader, data_dir, is_production=is_production),
+        encryption_keys_file=_encryption_keys_file(reader, data_dir),
         trusted_proxies=reader.parsed("NOVAPAY_TRUSTED_PROXIES", "", parse_networks, ()),
         outbound_allow=reader.parsed(
             "NOVAPAY_OUTBOUND_ALLOW", "" if is_production else "127.0.0.0/8", parse_networks, ()
@@ -211,6 +225,9 @@ def _read(reader: _Reader) -> Settings:
         core_processes=_processes(reader, "CORE", min(cpus, one_core), one_core),
         edge_processes=_processes(reader, "EDGE", max(1, cpus // 2)),
         worker_processes=_processes(reader, "WORKER", max(1, cpus // 4)),
+        credential_rate_limit=reader.parsed(
+            "NOVAPAY_CREDENTIAL_RATE_LIMIT", str(CREDENTIAL_RATE_LIMIT), _positive, 1
+        ),
         admin_bootstrap=_admin_bootstrap(reader, is_production=is_production),
         system_config_defaults=_system_config(reader),
     )
@@ -252,6 +269,18 @@ def _environment(text: str) -> Environment:
 def _host_and_port(text: str) -> str:
     parse_bind(text)
     return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("must be a whole number from 1")
+    return int(text)
+
+
+def _on_or_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("must be on or off")
+    return text == "on"
 
 
 def _optional_bind(text: str) -> str | None:
@@ -320,9 +349,7 @@ def _grpc_token(reader: _Reader, data_dir: Path) -> str:
     )
 
 
-def _encryption_keys(
-    reader: _Reader, data_dir: Path, *, is_production: bool
-) -> Mapping[str, bytes]:
+def _encryption_keys(reader: _Reader, data_dir: Path, *, is_production: bool) -> Ring:
     name = "NOVAPAY_DATA_ENCRYPTION_KEYS"
     given = reader.secret(name)
     if not given:
@@ -332,35 +359,19 @@ def _encryption_keys(
                 " `openssl rand -base64 32` and keep a copy: without it stored secrets are lost"
             )
             return {}
-        given = _kept_secret(reader, data_dir / "encryption_keys", name, _new_master_key)
+        path = data_dir / ENCRYPTION_KEYS_FILE
+        given = _kept_secret(reader, path, name, lambda: ring_text(new_ring()))
     try:
-        return parse_encryption_keys(given)
+        return parse_ring(given)
     except ValueError as error:
         reader.problems.append(f"{name}: {error}")  # never the value itself
         return {}
 
 
-def parse_encryption_keys(text: str) -> Mapping[str, bytes]:
-    """Parse `id:base64key[,id:base64key…]`; raises ValueError that does not repeat a key."""
-    keys: dict[str, bytes] = {}
-    for position, part in enumerate(text.split(","), start=1):
-        key_id, separator, encoded = part.strip().partition(":")
-        if not separator or not key_id or len(key_id.encode()) > 64:
-            raise ValueError(f"entry {position} must be id:base64key")
-        try:
-            key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            raise ValueError(f"key {key_id} is not base64") from None
-        if len(key) != MASTER_KEY_BYTES:
-            raise ValueError(f"key {key_id} has {len(key)} bytes instead of {MASTER_KEY_BYTES}")
-        if key_id in keys:
-            raise ValueError(f"key id {key_id} is given twice")
-        keys[key_id] = key
-    return MappingProxyType(keys)
-
-
-def _new_master_key() -> str:
-    return f"k1:{base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode()}"
+def _encryption_keys_file(reader: _Reader, data_dir: Path) -> Path | None:
+    if reader.text("NOVAPAY_DATA_ENCRYPTION_KEYS"):
+        return None
+    return Path(reader.text("NOVAPAY_DATA_ENCRYPTION_KEYS_FILE") or data_dir / ENCRYPTION_KEYS_FILE)
 
 
 def _kept_secret(reader: _Reader, path: Path, name: str, make: Callable[[], str]) -> str:

@@ -1,7 +1,7 @@
 """How many requests the edge works on at once; the rest wait briefly and are then turned away.
 
-Merchants, provider notifications and people (consoles and hosted pages) have separate shares, so that none of them can
-starve the others. A short wait keeps more useful work going than refusing at once.
+Merchants, provider notifications, people (consoles and hosted pages) and payers' waiting pages have separate shares, so
+that none of them can starve the others. A short wait keeps more useful work going than refusing at once.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ from core_service.errors import CoreError
 
 WAIT_SECONDS = 0.25
 RETRY_AFTER_SECONDS = 1
+STREAMS_AT_ONCE = 400
+"""Payers' pages that wait for news; below what a process may have open by default. A page beyond it asks by itself."""
 WAITING_PER_PLACE = 4
 """Beyond this many waiting requests per place, new ones are refused before their body is read."""
 
@@ -76,6 +78,7 @@ class Admission:
         self._merchants = Gate(calls_at_once)
         self._callbacks = Gate(quarter)
         self._people = Gate(quarter)
+        self._streams = Gate(STREAMS_AT_ONCE)
         self._health = OpenGate(1)
 
     def gate_for(self, path: str) -> Gate:
@@ -84,7 +87,14 @@ class Admission:
             return (
                 self._callbacks if path.startswith("/api/payments/callback/") else self._merchants
             )
+        if is_stream(path):
+            return self._streams
         return self._health if path == "/api/health" else self._people
+
+
+def is_stream(path: str) -> bool:
+    """Whether the answer goes on for as long as somebody listens."""
+    return path.startswith("/pay/") and path.endswith("/events")
 
 
 def _overloaded() -> CoreError:

@@ -1,4 +1,4 @@
-"""Puts the edge together: `create_app` for tests and other hosts, `get_app` for gunicorn."""
+"""Puts the HTTP contract together as one Falcon application; `front.py` puts it on a port."""
 
 from typing import Any
 
@@ -6,25 +6,33 @@ import falcon
 import falcon.asgi
 
 from core_service.errors import CoreError
-from rest_edge.admission import Admission
-from rest_edge.console_session import SESSION_PATH, ConsoleGuard, ConsoleSession
+from rest_edge.checkout_watch import EVENTS_PATH, CheckoutEvents, CheckoutWatches
+from rest_edge.console_guard import ConsoleGuard
+from rest_edge.console_session import SESSION_PATH, ConsoleSession
 from rest_edge.core_connection import CoreConnection
-from rest_edge.documentation import DOCS_PATH, Documentation
+from rest_edge.documentation import add_documentation
 from rest_edge.errors import EdgeRefusal, error_body, method_not_allowed, retry_after_seconds
 from rest_edge.health import HEALTH_PATH, Health
-from rest_edge.hosted_checkout import PAY_PATH, RETURN_PATH, Cashier, Result
+from rest_edge.hosted_checkout import (
+    LOGO_PATH,
+    PAY_PATH,
+    RETURN_PATH,
+    CheckoutLogo,
+    CheckoutPage,
+)
 from rest_edge.logs import edge_log
-from rest_edge.middleware import REQUEST_KEY, EdgeMiddleware
+from rest_edge.middleware import REQUEST_KEY
 from rest_edge.openapi import OPENAPI_PATHS, OpenApi
-from rest_edge.pages import STYLESHEET_PATH, Stylesheet
 from rest_edge.provider_callbacks import ALIPAY_PATH, WXPAY_PATH, AlipayCallback, WxpayCallback
-from rest_edge.settings import Settings, load_settings
+from rest_edge.settings import Settings
+from rest_edge.static_files import STATIC_PATH, StaticFiles
 from rest_edge.transcoding import add_rpc_routes
 
 
-def create_app(settings: Settings) -> EdgeMiddleware:
-    """The whole edge as one ASGI application; its lifespan opens and closes the connection to the core."""
-    core = CoreConnection(settings)
+def create_app(
+    settings: Settings, core: CoreConnection, watches: CheckoutWatches
+) -> falcon.asgi.App[Any, Any]:
+    """Every route of the HTTP contract; its lifespan opens and closes the connection to the core."""
     guard = ConsoleGuard(settings)
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=core)
     app.req_options.auto_parse_qs_csv = False
@@ -35,23 +43,15 @@ def create_app(settings: Settings) -> EdgeMiddleware:
     app.add_route(ALIPAY_PATH, AlipayCallback(core))
     app.add_route(WXPAY_PATH, WxpayCallback(core))
     app.add_route(HEALTH_PATH, Health(core))
-    app.add_route(PAY_PATH, Cashier(core))
-    app.add_route(RETURN_PATH, Result(core))
-    app.add_route(DOCS_PATH, Documentation())
-    app.add_route(STYLESHEET_PATH, Stylesheet())
+    for path in (PAY_PATH, RETURN_PATH):
+        app.add_route(path, CheckoutPage(watches, path))
+    app.add_route(EVENTS_PATH, CheckoutEvents(watches))
+    app.add_route(LOGO_PATH, CheckoutLogo(core))
+    add_documentation(app, is_production=settings.environment == "production")
+    app.add_route(STATIC_PATH, StaticFiles())
     for path in OPENAPI_PATHS:
         app.add_route(path, OpenApi(path))
-    return EdgeMiddleware(
-        app,
-        admission=Admission(settings.calls_at_once),
-        trusted_proxies=settings.trusted_proxies,
-        is_https=settings.is_https,
-    )
-
-
-def get_app() -> EdgeMiddleware:
-    """For gunicorn: settings from the environment."""
-    return create_app(load_settings())
+    return app
 
 
 def _answer_errors_as_json(app: falcon.asgi.App[Any, Any]) -> None:

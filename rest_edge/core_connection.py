@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from core_service.client import EdgeChannels, Metadata, core_error_from
 from core_service.errors import CoreError
-from core_service.schema import Method, methods
+from core_service.schema import Method
 from rest_edge.middleware import EdgeRequest
 from rest_edge.settings import Settings
 
@@ -83,16 +83,6 @@ class CoreConnection:
         except CallFailed as failure:
             raise failure.error from None
         return answer
-
-
-def method_named(name: str) -> Method:
-    """The RPC `Service.Name`, such as `PaymentService.GetCheckout`."""
-    return _METHODS[name]
-
-
-_METHODS = {
-    f"{method.service_full_name.rpartition('.')[2]}.{method.name}": method for method in methods()
-}
 
 
 def _text(metadata: Any) -> dict[str, str]:

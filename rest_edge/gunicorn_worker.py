@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
+from rest_edge.admission import is_stream
 from rest_edge.errors import EdgeRefusal, error_body
-from rest_edge.logs import access_log
+from rest_edge.logs import write_access_line
 from rest_edge.middleware import new_request_id
 
 HEADER_TIMEOUT_SECONDS = 10.0
@@ -58,14 +60,18 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:
-        """A client that stops sending inside a body gets a 400; one that waits for its answer gets that."""
+        """A client that stops sending inside a body gets a 400; one that waits for its answer gets that.
+
+        Who listened to a stream has gone: nobody waits for its end.
+        """
         receiver = self._body_receiver
         if receiver is not None and not receiver._complete:  # noqa: SLF001 - a field of gunicorn's
             self._send_error_response(400, "")
             self._close_transport()
             return False
         self._peer_is_done = True
-        return self._current_request is not None
+        request = self._current_request
+        return request is not None and not is_stream(request.path)
 
     def _will_close(self, request: Any, response_requires_close: bool) -> Any:  # noqa: FBT001
         return self._peer_is_done or super()._will_close(request, response_requires_close)
@@ -105,7 +111,7 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
             "connection: close\r\n\r\n"
         )
         self._safe_write(head.encode("latin-1") + body)
-        access_log.info("refused by the server", status=status, request_id=request_id)
+        write_access_line("refused by the server", status=status, request_id=request_id)
 
     def _give_up_on_headers(self) -> None:
         self._close_transport()
@@ -123,6 +129,13 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
             self._header_timer = None
 
 
+class EdgeLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own access lines are off, but it would still gather what is in them for every request."""
+
+    def access(self, *_: Any) -> None:
+        """Nothing: the edge writes its own line."""
+
+
 class EdgeWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """gunicorn has no setting for the protocol class: its module looks the name up when it starts to listen."""
 
@@ -130,3 +143,8 @@ class EdgeWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         """In the worker process, before it listens."""
         gasgi.ASGIProtocol = EdgeProtocol
         super().init_process()
+
+    async def _shutdown(self) -> None:
+        """Streams would be waited for in vain."""
+        self.asgi.drain()
+        await super()._shutdown()

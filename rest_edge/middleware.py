@@ -25,7 +25,7 @@ from rest_edge.errors import (
     retry_after_seconds,
     unsupported_transfer_coding,
 )
-from rest_edge.logs import access_log
+from rest_edge.logs import write_access_line
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CALLBACK_BODY_BYTES = 256 * 1024
@@ -86,8 +86,10 @@ class EdgeMiddleware:
         admission: Admission,
         trusted_proxies: Networks,
         is_https: bool,
+        on_drain: Callable[[], None],
     ) -> None:
         self._application = application
+        self._on_drain = on_drain
         self._admission = admission
         self._trusted_proxies = trusted_proxies
         self._security_headers = _SECURITY_HEADERS + (_HTTPS_ONLY if is_https else ())
@@ -114,7 +116,7 @@ class EdgeMiddleware:
         except ClientGone:
             request.status = 499
         finally:
-            access_log.info(
+            write_access_line(
                 "request",
                 method=scope["method"] if scope["method"] in _METHODS else "-",
                 route=request.route,
@@ -123,6 +125,10 @@ class EdgeMiddleware:
                 request_id=request.request_id,
                 bytes=request.sent_bytes,
             )
+
+    def drain(self) -> None:
+        """The process is about to stop: answers that would go on for long end."""
+        self._on_drain()
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, request: EdgeRequest
@@ -137,7 +143,7 @@ class EdgeMiddleware:
             request.body = await _read_body(receive, request, limit)
             body_is_whole = True
             async with gate:
-                await self._application(scope, _no_more_body, send)
+                await self._application(scope, _after_the_body(receive), send)
         except (CoreError, EdgeRefusal) as error:
             await _answer_error(send, error, request, close=not body_is_whole)
             if not body_is_whole:
@@ -244,8 +250,14 @@ async def _receive_all(receive: Receive, limit: int) -> bytes:
             return bytes(body)
 
 
-async def _no_more_body() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
+def _after_the_body(receive: Receive) -> Receive:
+    """What the application may receive: that the body is over, then that the client has gone."""
+    ending = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive_rest() -> Mapping[str, Any]:
+        return ending.pop() if ending else await receive()
+
+    return receive_rest
 
 
 async def _answer_error(

@@ -21,16 +21,20 @@ from google.protobuf import descriptor_pb2
 
 from core_service.schema import Method, Route, methods
 from rest_edge.middleware import REQUEST_KEY
+from rest_edge.openapi_errors import codes_of, error_table, groups_of
+from rest_edge.openapi_examples import add_examples
 from rest_edge.openapi_handwritten import (
     HANDWRITTEN_PATHS,
     error_response,
     header_parameter,
     path_parameter,
+    worded,
 )
 from rest_edge.openapi_schemas import (
     Comments,
     Schema,
     Texts,
+    field_texts,
     query_schema,
     request_schema,
     response_schema,
@@ -72,6 +76,7 @@ def document(comments: Comments) -> Schema:
             operations[route.verb.lower()] = _operation(method, route, comments)
     for path, operations in HANDWRITTEN_PATHS.items():
         paths.setdefault(path, {}).update(operations)
+    add_examples(paths)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -89,16 +94,18 @@ def document(comments: Comments) -> Schema:
                 "adminSession": {"type": "apiKey", "in": "cookie", "name": "novapay_admin_session"}
             }
         },
+        "x-errors": dict(error_table()),
     }
 
 
 def _operation(method: Method, route: Route, comments: Comments) -> Schema:
     texts = comments.get(f"{method.service_full_name}.{method.name}", Texts())
     principals = {principal.value for principal in method.principals}
+    if "MERCHANT" in principals:
+        # Over HTTP such a route is the merchant's alone; see rest_edge/transcoding.py.
+        principals = {"MERCHANT"}
     operation: Schema = {
-        "operationId": method.name[0].lower()
-        + method.name[1:]
-        + ("Legacy" if route.deprecated else ""),
+        "operationId": _operation_id(method, route),
         "tags": [method.service_full_name.rpartition(".")[2].removesuffix("Service")],
         "summary": texts.chinese or texts.english,
         "x-summary-en": texts.english,
@@ -132,7 +139,9 @@ def _parameters(
 ) -> list[Schema]:
     descriptor = method.request_type.DESCRIPTOR
     names = _path_names(route)
-    parameters = [path_parameter(descriptor.fields_by_name[name].json_name) for name in names]
+    parameters = [
+        path_parameter(descriptor.fields_by_name[name].json_name, descriptor.name) for name in names
+    ]
     if is_signed:
         parameters += [header_parameter(name) for name in _SIGNING_HEADERS]
     if method.idempotency_operation:
@@ -146,11 +155,22 @@ def _parameters(
                 "required": False,
                 "schema": query_schema(field),
             }
-            | comments.get(field.full_name, Texts()).described()
+            | _parameter_texts(field, comments)
             for field in descriptor.fields
             if field.name not in names
         ]
     return parameters
+
+
+def _operation_id(method: Method, route: Route) -> str:
+    name = method.name[0].lower() + method.name[1:]
+    return name + ("Legacy" if route.deprecated else "")
+
+
+def _parameter_texts(field: Any, comments: Comments) -> Schema:
+    texts = field_texts(field, comments)
+    examples = texts.pop("examples", None)
+    return texts | ({"example": examples[0]} if examples else {})
 
 
 def _responses(method: Method, route: Route, comments: Comments, principals: set[str]) -> Schema:
@@ -166,16 +186,25 @@ def _responses(method: Method, route: Route, comments: Comments, principals: set
         statuses |= {400, 401, 403, 404, 413, 429}
     if "OPERATOR" in principals:
         statuses |= {400, 401, 403} | ({413} if route.body else set())
-    success = {"description": "成功", "content": {"application/json": {"schema": schema}}}
+    success: Schema = {
+        "description": "成功",
+        "x-description-en": "Done",
+        "content": {"application/json": {"schema": schema}},
+    }
     if method.idempotency_operation:
+        kept: Schema = {"type": "string", "enum": ["created", "replayed"]}
         success["headers"] = {
-            "Idempotency-Key": {"schema": {"type": "string"}},
-            "X-NovaPay-Idempotency-Status": {
-                "schema": {"type": "string", "enum": ["created", "replayed"]}
-            },
+            "Idempotency-Key": {"schema": {"type": "string"}} | worded("Idempotency-Key"),
+            "X-NovaPay-Idempotency-Status": {"schema": kept}
+            | worded("X-NovaPay-Idempotency-Status"),
         }
+    operation_id = _operation_id(method, route)
+    groups = groups_of(
+        principals, takes_key=bool(method.idempotency_operation), has_body=bool(route.body)
+    )
     return {str(method.success_status): success} | {
-        str(status): error_response(status) for status in sorted(statuses)
+        str(status): error_response(status, codes_of(operation_id, groups, status))
+        for status in sorted(statuses)
     }
 
 

@@ -1,6 +1,10 @@
 """Those parts of the OpenAPI document that no proto file declares: shared pieces, and routes that are not RPCs."""
 
+from collections.abc import Iterable
 from typing import Any
+
+from rest_edge.openapi_errors import codes_of, error_example, error_schema
+from rest_edge.openapi_words import Word, word_for
 
 Schema = dict[str, Any]
 
@@ -17,30 +21,45 @@ _ERROR_TEXTS = {
     503: ("服务暂时不可用", "Temporarily unavailable"),
 }
 
-_RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}}}
 
-
-def error_response(status: int) -> Schema:
+def error_response(status: int, codes: Iterable[str]) -> Schema:
     """An error answer; all have one shape."""
     chinese, english = _ERROR_TEXTS[status]
-    response: Schema = {"description": chinese, "x-description-en": english}
+    known = list(codes)
+    response: Schema = {"description": chinese, "x-description-en": english, "x-codes": known}
     if status in (429, 503):
-        response["headers"] = _RETRY_AFTER
-    schema = {
-        "type": "object",
-        "properties": {"error": {"type": "string"}, "code": {"type": "string"}, "details": {}},
-    }
-    return response | {"content": {"application/json": {"schema": schema}}}
+        response["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}} | worded("Retry-After")
+        }
+    content = {"schema": error_schema(), "example": error_example(known[0])}
+    return response | {"content": {"application/json": content}}
 
 
-def path_parameter(name: str) -> Schema:
-    """A path variable."""
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def path_parameter(name: str, message: str = "") -> Schema:
+    """A path variable; `message` is the request message that has it as a field."""
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+    } | worded(name, message)
 
 
 def header_parameter(name: str) -> Schema:
     """A header. Never required in the document: what is missing is answered by the operation itself."""
-    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+    } | worded(name)
+
+
+def worded(name: str, message: str = "") -> Schema:
+    """Descriptions and example of a parameter or header."""
+    word = word_for(message, name) or Word("", "")
+    texts = {"description": word.chinese, "x-description-en": word.english}
+    return texts if word.example is None else texts | {"example": word.example}
 
 
 def _operation(
@@ -56,60 +75,65 @@ def _operation(
     }
 
 
-def _errors(*statuses: int) -> Schema:
-    return {str(status): error_response(status) for status in statuses}
+def _errors(operation_id: str, *statuses: int) -> Schema:
+    return {
+        str(status): error_response(status, codes_of(operation_id, frozenset(), status))
+        for status in statuses
+    }
 
 
 def _success(
-    status: int, chinese: str, media_type: str = "", schema: Schema | None = None
+    status: int, chinese: str, english: str, media_type: str = "", schema: Schema | None = None
 ) -> Schema:
-    response: Schema = {"description": chinese}
+    response: Schema = {"description": chinese, "x-description-en": english}
     if media_type:
         response["content"] = {media_type: {"schema": schema or {"type": "string"}}}
     return {str(status): response}
 
 
-_HEALTH = {
-    "type": "object",
-    "properties": {
-        "ok": {"type": "boolean"},
-        "database": {"type": "string", "enum": ["ok", "unavailable"]},
-    },
-}
+def _object(message: str, **fields: Schema) -> Schema:
+    """An object whose fields are explained by the common words."""
+    for name, schema in fields.items():
+        word = word_for(message, name) or Word("", "")
+        schema.setdefault("description", word.chinese)
+        schema.setdefault("x-description-en", word.english)
+        if word.example is not None:
+            schema["examples"] = [word.example]
+    return {"type": "object", "properties": fields}
 
-_OPERATOR = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "email": {"type": "string"},
-        "name": {"type": "string"},
-        "role": {"type": "string", "enum": ["SUPER_ADMIN", "OPS_ADMIN", "FINANCE_ADMIN", "VIEWER"]},
-        "createdAt": {"type": "string", "format": "date-time"},
-    },
-}
 
-_SESSION = {
-    "type": "object",
-    "properties": {
-        "operator": _OPERATOR,
-        "csrfToken": {"type": "string"},
-        "expiresAt": {"type": "string", "format": "date-time"},
-    },
-}
+def _text(**more: Any) -> Schema:
+    return {"type": "string", **more}
 
-_SIGN_IN = {
-    "type": "object",
-    "required": ["email", "password"],
-    "properties": {
-        "email": {"type": "string"},
-        "password": {"type": "string"},
-        "otp": {
-            "type": ["string", "null"],
-            "description": "启用 TOTP 后的六位动态码",
-            "x-description-en": "Six digits, once TOTP is on",
-        },
+
+_HEALTH = _object("Health", ok={"type": "boolean"}, database=_text(enum=["ok", "unavailable"]))
+
+_UNHEALTHY = _HEALTH | {"examples": [{"ok": False, "database": "unavailable"}]}
+
+_SESSION = _object(
+    "Session",
+    operator=_object(
+        "Operator",
+        id=_text(),
+        email=_text(),
+        name=_text(),
+        role=_text(enum=["SUPER_ADMIN", "OPS_ADMIN", "FINANCE_ADMIN", "VIEWER"]),
+        createdAt=_text(format="date-time"),
+    ),
+    csrfToken=_text(),
+    expiresAt=_text(format="date-time"),
+)
+
+_SIGN_IN = {"required": ["email", "password"]} | _object(
+    "SignInRequest",
+    email=_text(),
+    password=_text(),
+    otp={
+        "type": ["string", "null"],
+        "description": "启用 TOTP 后的六位动态码",
+        "x-description-en": "Six digits, once TOTP is on",
     },
-}
+)
 
 _CALLBACK_PARAMETERS = [path_parameter("accountId"), path_parameter("token")]
 _SESSION_COOKIE = [{"adminSession": list[str]()}]
@@ -119,6 +143,7 @@ def _alipay(operation_id: str, chinese: str, english: str) -> Schema:
     success = _success(
         200,
         "回调处理成功后返回纯文本 success",
+        "Plain text success, once the result is committed",
         "text/plain",
         {"type": "string", "const": "success"},
     )
@@ -127,16 +152,18 @@ def _alipay(operation_id: str, chinese: str, english: str) -> Schema:
         "ProviderCallback",
         chinese,
         english,
-        success | _errors(400, 404, 413, 500, 503),
+        success | _errors(operation_id, 400, 404, 413, 500, 503),
         parameters=_CALLBACK_PARAMETERS,
     )
 
 
 def _page(operation_id: str, chinese: str, english: str) -> Schema:
-    page = _success(200, "HTML 页面", "text/html")
+    page = _success(200, "HTML 页面", "A web page", "text/html")
     missing = {
         "404": {
             "description": "订单不存在",
+            "x-description-en": "There is no such order",
+            "x-codes": ["ORDER_NOT_FOUND"],
             "content": {"text/html": {"schema": {"type": "string"}}},
         }
     }
@@ -157,7 +184,7 @@ def _document(operation_id: str) -> Schema:
         "Document",
         "本 API 文档",
         "This document",
-        _success(200, "OpenAPI 3.1", "application/json", schema),
+        _success(200, "OpenAPI 3.1", "OpenAPI 3.1", "application/json", schema),
     )
 
 
@@ -168,8 +195,20 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "Health",
             "健康检查",
             "Health of the service and its database",
-            _success(200, "服务与数据库状态", "application/json", _HEALTH)
-            | _success(503, "数据库不可用", "application/json", _HEALTH),
+            _success(
+                200,
+                "服务与数据库状态",
+                "State of service and database",
+                "application/json",
+                _HEALTH,
+            )
+            | _success(
+                503,
+                "数据库不可用",
+                "The database cannot be reached",
+                "application/json",
+                _UNHEALTHY,
+            ),
         )
     },
     "/api/payments/callback/alipay/{accountId}/{token}": {
@@ -186,7 +225,8 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "ProviderCallback",
             "微信支付商户实例回调接口",
             "Notification from WeChat Pay, of payments and of refunds",
-            _success(204, "回调已受理") | _errors(400, 404, 413, 500, 503),
+            _success(204, "回调已受理", "Taken, once the result is committed")
+            | _errors("wxpayCallback", 400, 404, 413, 500, 503),
             parameters=_CALLBACK_PARAMETERS,
         )
     },
@@ -196,8 +236,8 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "Session",
             "后台登录",
             "Sign in; the session comes back as a cookie",
-            _success(200, "已登录", "application/json", _SESSION)
-            | _errors(400, 401, 403, 413, 429, 500, 503),
+            _success(200, "已登录", "Signed in", "application/json", _SESSION)
+            | _errors("signIn", 400, 401, 403, 413, 429, 500, 503),
             requestBody={"required": True, "content": {"application/json": {"schema": _SIGN_IN}}},
         ),
         "get": _operation(
@@ -205,7 +245,8 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "Session",
             "当前登录的操作员",
             "Who is signed in",
-            _success(200, "当前会话", "application/json", _SESSION) | _errors(401, 500, 503),
+            _success(200, "当前会话", "The session", "application/json", _SESSION)
+            | _errors("getSession", 401, 500, 503),
             security=_SESSION_COOKIE,
         ),
         "delete": _operation(
@@ -213,7 +254,7 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "Session",
             "退出登录",
             "Sign out; the session ends on the server",
-            _success(204, "已退出") | _errors(401, 403, 500, 503),
+            _success(204, "已退出", "Signed out") | _errors("signOut", 401, 403, 500, 503),
             security=_SESSION_COOKIE,
         ),
     },
@@ -227,7 +268,7 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "Document",
             "文档页面",
             "Documentation page",
-            _success(200, "HTML 页面", "text/html"),
+            _success(200, "HTML 页面", "A web page", "text/html"),
         )
     },
 }

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from buf.validate import validate_pb2
 from rest_edge.json_codec import UPDATE_MASK, enum_numbers, field_options
+from rest_edge.openapi_words import Word, word_for
 
 Schema = dict[str, Any]
 
@@ -23,11 +24,19 @@ class Texts:
     english: str = ""
     chinese: str = ""
 
-    def described(self) -> Schema:
-        """`description`, in Chinese where there is one, and then the English beside it."""
-        if self.chinese:
-            return {"description": self.chinese, "x-description-en": self.english}
-        return {"description": self.english} if self.english else {}
+
+def described(text: Texts | Word) -> Schema:
+    """`description` in Chinese and `x-description-en`; what lacks one of them is found by a test."""
+    return {"description": text.chinese, "x-description-en": text.english}
+
+
+def field_texts(field: FieldDescriptor, comments: "Comments") -> Schema:
+    """Descriptions of a field, by its own comment or by the common words, and an example where there is one."""
+    assert field.containing_type is not None
+    word = word_for(field.containing_type.name, field.json_name) or Word("", "")
+    own = comments.get(field.full_name, Texts())
+    texts = described(own if own.english or own.chinese else word)
+    return texts if word.example is None else texts | {"examples": [word.example]}
 
 
 Comments = Mapping[str, Texts]
@@ -70,9 +79,7 @@ def query_schema(field: Any) -> Schema:
 def _object(fields: Any, comments: Comments, schema_of: Any) -> Schema:
     properties = {}
     for field in fields:
-        properties[field.json_name] = (
-            schema_of(field) | comments.get(field.full_name, Texts()).described()
-        )
+        properties[field.json_name] = schema_of(field) | field_texts(field, comments)
     required = [field.json_name for field in fields if _is_required(field)]
     return {
         "type": "object",

@@ -1,20 +1,14 @@
-"""HTML pages: templates, language, and the headers that every page gets. No scripts, no inline styles."""
+"""HTML pages: templates, language, and the headers that every page gets. No inline scripts or styles."""
 
-from importlib.resources import files
 from typing import Any
 
 import falcon.asgi
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from rest_edge.static_files import static_url
+
 LANGUAGES = ("zh-CN", "en")
 DEFAULT_LANGUAGE = "zh-CN"
-
-STYLESHEET_PATH = "/static/pages.css"
-
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 
 _templates = Environment(
     loader=PackageLoader("rest_edge"),
@@ -23,6 +17,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.globals["static_url"] = static_url
 
 
 def chosen_language(req: falcon.asgi.Request) -> str:
@@ -42,24 +37,18 @@ def render(template: str, language: str, **values: Any) -> bytes:
     return text.encode("utf-8")
 
 
-def show(resp: falcon.asgi.Response, page: bytes, language: str, status: int = 200) -> None:
-    """Answer with a page."""
+def show(
+    resp: falcon.asgi.Response,
+    page: bytes,
+    language: str,
+    status: int = 200,
+    *,
+    policy: str,
+) -> None:
+    """Answer with a page under a content security policy."""
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = "text/html; charset=utf-8"
     resp.set_header("content-language", language)
-    resp.set_header("content-security-policy", _POLICY)
+    resp.set_header("content-security-policy", policy)
     resp.set_header("vary", "accept-language")
     resp.data = page
-
-
-class Stylesheet:
-    """The one stylesheet of these pages."""
-
-    def __init__(self) -> None:
-        self._css = files("rest_edge").joinpath("static/pages.css").read_bytes()
-
-    async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """The same for everybody, so it may be kept for a while."""
-        resp.content_type = "text/css; charset=utf-8"
-        resp.set_header("cache-control", "public, max-age=3600")
-        resp.data = self._css

@@ -9,8 +9,9 @@ import falcon
 import falcon.asgi
 
 from core_service.errors import CoreError
+from core_service.schema import method_named
 from novapay.payments.v1 import payment_service_pb2
-from rest_edge.core_connection import CoreConnection, method_named
+from rest_edge.core_connection import CoreConnection
 from rest_edge.errors import DEFAULT_RETRY_AFTER_SECONDS, error_body, retry_after_seconds
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
 

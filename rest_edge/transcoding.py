@@ -24,7 +24,7 @@ from rest_edge.authentication import (
     session_metadata,
     signature_metadata,
 )
-from rest_edge.console_session import ConsoleGuard
+from rest_edge.console_guard import ConsoleGuard
 from rest_edge.core_connection import CallFailed, CoreConnection
 from rest_edge.errors import invalid_field
 from rest_edge.json_codec import Violations, decoder_for, encoder_for
@@ -71,7 +71,8 @@ class RpcRoute:
         self._guard = guard
         principals = {principal.value for principal in method.principals}
         self._is_merchant = "MERCHANT" in principals
-        self._is_operator = "OPERATOR" in principals
+        # What merchants and operators may both call is a merchant's route over HTTP: consoles call the core themselves.
+        self._is_operator = "OPERATOR" in principals and not self._is_merchant
         self._is_change = route.verb not in ("GET", "HEAD")
         self._takes_body = bool(route.body)
         self._takes_key = bool(method.idempotency_operation)
@@ -115,6 +116,7 @@ class RpcRoute:
             token = self._guard.session_token(req)
             if self._is_change:
                 self._guard.check_change(req, request, token)
+                _pass_reason(request, call_metadata)
             call_metadata += session_metadata(token)
         values = self._values(req, request, violations)
         if self._is_merchant:
@@ -220,6 +222,12 @@ def _pass_idempotency_key(
     call_metadata.append((metadata_names.IDEMPOTENCY_KEY, key))
     if _VISIBLE.fullmatch(key):
         resp.set_header("idempotency-key", key.decode("ascii"))
+
+
+def _pass_reason(request: EdgeRequest, call_metadata: Metadata) -> None:
+    reason = request.header(b"x-novapay-reason")
+    if reason:
+        call_metadata.append((metadata_names.REASON, reason))
 
 
 def _show_idempotency_status(resp: falcon.asgi.Response, trailing: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 from core_service.embedded_postgres import EmbeddedPostgres
 from core_service.storage import migrator
 
-pytest_plugins = ["tests.stack_fixtures"]
+pytest_plugins = ["tests.stack_fixtures", "tests.browser.fixtures"]
 
 TEMPLATE = "novapay_template"
 

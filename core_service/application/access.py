@@ -5,6 +5,8 @@ whether the nonce is new. The last statement of authentication settles both: it 
 only while the merchant is still at the snapshot's version.
 """
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -14,6 +16,7 @@ from core_service.application.merchant_cache import CredentialFacts, MerchantSna
 from core_service.calls import Call, UnspentNonce
 from core_service.domain import signature
 from core_service.domain.merchant import address_allowed
+from core_service.domain.rate_limit import RateLimit
 from core_service.errors import CoreError
 from core_service.storage import merchant_snapshots
 from core_service.storage.merchant_snapshots import NonceOutcome
@@ -80,14 +83,20 @@ def spend_nonce(call: Call) -> None:
     outcome = merchant_snapshots.spend_nonce(
         unspent.merchant_id,
         unspent.nonce.decode("ascii"),
-        expires_at=datetime.fromtimestamp(unspent.signed_at, UTC)
-        + timedelta(seconds=signature.LARGEST_MAX_AGE_SECONDS),
+        expires_at=nonce_expires_at(unspent),
         version=unspent.merchant_version,
     )
     if outcome is NonceOutcome.REPLAYED:
         raise CoreError("NONCE_REPLAYED")
     if outcome is NonceOutcome.STALE:
         raise StaleSnapshot
+
+
+def nonce_expires_at(unspent: UnspentNonce) -> datetime:
+    """Until when a nonce must be remembered: as long as any setting lets its request be believed."""
+    return datetime.fromtimestamp(unspent.signed_at, UTC) + timedelta(
+        seconds=signature.LARGEST_MAX_AGE_SECONDS
+    )
 
 
 def is_nonce_spent(call: Call) -> bool:
@@ -142,8 +151,25 @@ def _checked(
         raise CoreError("IP_NOT_ALLOWED")
     if request.merchant_code != snapshot.facts.code:
         raise CoreError("MERCHANT_NOT_FOUND")
+    _keep_rate(key_id)
     _last_uses.note(snapshot.facts.id, credential, now)
     return snapshot, UnspentNonce(snapshot.facts.id, nonce, signed_at, snapshot.facts.version)
+
+
+_rate_limit: list[RateLimit] = []
+
+
+def configure_rate(per_second: float) -> None:
+    """Set how many requests a second each key may send to this process."""
+    _rate_limit[:] = [RateLimit(per_second)]
+
+
+def _keep_rate(key_id: str) -> None:
+    """Behind the signature, so that nobody uses up another's share; before anything that costs. Raises RATE_LIMITED."""
+    for limit in _rate_limit:
+        wait = limit.seconds_to_wait(key_id, time.monotonic())
+        if wait:
+            raise CoreError("RATE_LIMITED", retry_after_seconds=math.ceil(wait))
 
 
 class _LastUses:

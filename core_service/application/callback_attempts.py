@@ -70,6 +70,18 @@ class AttemptResult:
     error_message: str | None
 
 
+@dataclass(frozen=True)
+class Posted:
+    """A merchant's answer, or why there is none."""
+
+    http_status: int | None
+    retry_after: str | None
+    body: bytes | None
+    """The first 4 KiB."""
+    error: str | None
+    duration_ms: int
+
+
 def claim_due(limit: int) -> list[Attempt]:
     """Claims up to `limit` due deliveries; each must be sent or given back."""
     timeout = system_config.current().callback_timeout_ms / 1000
@@ -137,37 +149,45 @@ def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
     url = callback.callback_address(claimed.order_callback_url, merchant.facts, claimed.event)
     if url is None:
         return _finished(claimed, error="callbacks are switched off, or there is no address")
+    now = datetime.now(UTC)
     headers = callback.signed_headers(
         callback.Envelope(claimed.id, claimed.event, claimed.order_id, merchant.facts.code),
         claimed.body,
-        merchant.notify_secret,
-        now=datetime.now(UTC),
+        merchant.signing_secrets(now),
+        now=now,
     )
-    assert _client is not None, "configure() comes first"
-    started = time.monotonic()
     failpoint("d2")
-    try:
-        answer = _client.request(
-            "POST",
-            url,
-            headers=headers,
-            body=claimed.body,
-            timeout_seconds=attempt.timeout_seconds,
-        )
-    except (OutboundError, ValueError) as problem:
-        # ValueError: an address that was accepted by older rules.
-        milliseconds = int((time.monotonic() - started) * 1000)
-        return _finished(
-            claimed, url=url, headers=headers, error=str(problem), duration_ms=milliseconds
-        )
+    answer = post(url, headers, claimed.body, timeout_seconds=attempt.timeout_seconds)
     return _finished(
         claimed,
         url=url,
         headers=headers,
-        http_status=answer.status,
-        retry_after=answer.headers.get("retry-after"),
-        response_body=answer.body[:KEPT_ANSWER_BYTES],
+        http_status=answer.http_status,
+        retry_after=answer.retry_after,
+        response_body=answer.body,
+        error=answer.error,
         duration_ms=answer.duration_ms,
+    )
+
+
+def post(url: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float) -> Posted:
+    """Sends one request to a merchant and says what came of it."""
+    assert _client is not None, "configure() comes first"
+    started = time.monotonic()
+    try:
+        answer = _client.request(
+            "POST", url, headers=headers, body=body, timeout_seconds=timeout_seconds
+        )
+    except (OutboundError, ValueError) as problem:
+        # ValueError: an address that was accepted by older rules.
+        milliseconds = int((time.monotonic() - started) * 1000)
+        return Posted(None, None, None, str(problem), milliseconds)
+    return Posted(
+        answer.status,
+        answer.headers.get("retry-after"),
+        answer.body[:KEPT_ANSWER_BYTES],
+        None,
+        answer.duration_ms,
     )
 
 

@@ -1,5 +1,6 @@
 """Merchant callbacks: queued with the event, and sent at once when an operator asks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from core_service.calls import Call
 from core_service.domain import callback
 from core_service.domain.ids import new_id
 from core_service.errors import CoreError
-from core_service.storage import audit, payment_orders
+from core_service.storage import audit, delivery_lists, payment_orders
 from core_service.storage import callbacks as deliveries
 from core_service.storage.callbacks import ClaimedDelivery
 from core_service.storage.payment_orders import PaymentOrderRow
@@ -70,14 +71,44 @@ def retry_now(call: Call, order_id: str) -> RetryOutcome:
     merchant = merchant_cache.by_id(order.merchant_id)
     if not callback_wanted(order, merchant):
         return RetryOutcome(delivered=False, skipped=True, reason="CALLBACK_NOT_WANTED")
+    return _send_now(
+        call, lambda lease_seconds: _claim_update_of(call, order, merchant, lease_seconds)
+    )
+
+
+def retry_delivery(call: Call, delivery_id: str, merchant_id: str | None) -> RetryOutcome:
+    """Sends one delivery at once, of a refund too, whatever was tried before.
+
+    `merchant_id`: only if it is that merchant's. Raises NOT_FOUND.
+    """
+    delivery = delivery_lists.find(delivery_id)
+    if delivery is None or merchant_id not in (None, delivery.merchant_id):
+        raise CoreError("NOT_FOUND")
+    view = payment_orders.find_view(delivery.merchant_id, delivery.order_id)
+    assert view is not None
+    merchant = merchant_cache.by_id(delivery.merchant_id)
+    if _address(view.order.callback_url, merchant, delivery.event) is None:
+        return RetryOutcome(delivered=False, skipped=True, reason="CALLBACK_NOT_WANTED")
+
+    def claim(lease_seconds: float) -> ClaimedDelivery | None:
+        claimed = deliveries.claim_one(
+            delivery.merchant_id, delivery.id, lease_seconds=lease_seconds
+        )
+        if claimed is not None:
+            sent = {"order": delivery.order_id, "status": delivery.resulting_status}
+            audit.record(call, action="delivery.retry", target=delivery.id, before=None, after=sent)
+        return claimed
+
+    return _send_now(call, claim)
+
+
+def _send_now(call: Call, claim: Callable[[float], ClaimedDelivery | None]) -> RetryOutcome:
     call.ensure_alive(2 * RETRY_ANSWER_MARGIN_SECONDS)
     timeout = min(
         system_config.current().callback_timeout_ms / 1000,
         call.seconds_left() - RETRY_ANSWER_MARGIN_SECONDS,
     )
-    attempt = callback_attempts.claim_one(
-        lambda lease_seconds: _claim_update_of(call, order, merchant, lease_seconds), timeout
-    )
+    attempt = callback_attempts.claim_one(claim, timeout)
     if attempt is None:
         return RetryOutcome(delivered=False, skipped=True, reason="ATTEMPT_IN_FLIGHT")
     result = callback_attempts.send(attempt)

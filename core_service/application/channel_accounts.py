@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from core_service.application import account_checks
+from core_service.application.account_checks import AccountCheck
 from core_service.application.admin_values import (
     changed_fields,
     ensure,
@@ -19,6 +21,7 @@ from core_service.domain import merchant as rules
 from core_service.domain.ids import new_id
 from core_service.errors import CoreError, FieldViolation, invalid_request
 from core_service.providers.base import AccountConfigInvalid, Provider
+from core_service.storage import account_checks as checks
 from core_service.storage import audit, merchants, sealed_places
 from core_service.storage import channel_accounts as storage
 from core_service.storage.channel_accounts import ChannelAccountRow
@@ -37,6 +40,8 @@ class ChannelAccountView:
     callback_token: str
     callback_url: str
     """What is entered at the provider, or sent along with each payment."""
+    check: AccountCheck
+    """What the doctor found last."""
 
 
 class ChannelAccounts:
@@ -86,6 +91,7 @@ class ChannelAccounts:
                 updated_at=now,
             )
             storage.insert(row)
+            checks.begin(merchant.id, account_id, check_at=account_checks.first_look(now))
             merchants.bump(merchant.id)
             audit.record(
                 call,
@@ -94,15 +100,18 @@ class ChannelAccounts:
                 before=None,
                 after={"merchantCode": merchant.code, **_shown(row)},
             )
-            return self._view(row, merchant.code, token)
+            return self._view(row, merchant.code, token, account_checks.NOT_CHECKED)
 
         return transact(write)
 
     def of_merchant(self, merchant_code: str) -> list[ChannelAccountView]:
         """A merchant's accounts, newest first. Raises MERCHANT_NOT_FOUND."""
         merchant = merchant_by_code(merchant_code)
+        checked = checks.of_merchant(merchant.id)
         return [
-            self._view(row, merchant.code, self._open(row)[1])
+            self._view(
+                row, merchant.code, self._open(row)[1], account_checks.view(checked.get(row.id))
+            )
             for row in storage.of_merchant(merchant.id)
         ]
 
@@ -130,6 +139,7 @@ class ChannelAccounts:
             before = merchant and storage.by_id(account_id)
             if not merchant or not before:
                 raise CoreError("CHANNEL_ACCOUNT_NOT_FOUND")
+            call.ensure_sees(merchant.id, "CHANNEL_ACCOUNT_NOT_FOUND")
             provider = provider_of(before.channel_code)
             old_values, token = self._open(before)
             values = old_values if config is None else _merged(provider, old_values, config)
@@ -145,10 +155,14 @@ class ChannelAccounts:
                     config_sealed=self._seal(merchant.id, before.id, values, token),
                     config_masked=_masked_text(provider, values),
                 )
+            checked = account_checks.view(checks.find(before.id, merchant.id))
             if after == before:
-                return self._view(before, merchant.code, token)
+                return self._view(before, merchant.code, token, checked)
             after = replace(after, updated_at=now)
             storage.save(after)
+            if values != old_values:
+                checks.begin(merchant.id, before.id, check_at=account_checks.first_look(now))
+                checked = account_checks.NOT_CHECKED
             merchants.bump(merchant.id)
             old, new = changed_fields(_shown(before), _shown(after))
             # Secrets may have changed although their masks look alike.
@@ -162,7 +176,7 @@ class ChannelAccounts:
                 before=old,
                 after=new,
             )
-            return self._view(after, merchant.code, token)
+            return self._view(after, merchant.code, token, checked)
 
         return transact(write)
 
@@ -187,13 +201,15 @@ class ChannelAccounts:
         opened = json.loads(self._box.open(row.config_sealed, place))
         return opened["config"], opened["callbackToken"]
 
-    def _view(self, row: ChannelAccountRow, merchant_code: str, token: str) -> ChannelAccountView:
+    def _view(
+        self, row: ChannelAccountRow, merchant_code: str, token: str, check: AccountCheck
+    ) -> ChannelAccountView:
         provider = provider_of(row.channel_code)
         url = (
             f"{self._public_base_url}/api/payments/callback/"
             f"{provider.provider_code}/{row.id}/{token}"
         )
-        return ChannelAccountView(row, merchant_code, token, url)
+        return ChannelAccountView(row, merchant_code, token, url, check)
 
 
 def _config(text: str, provider: Provider) -> Config:

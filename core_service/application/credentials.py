@@ -82,6 +82,7 @@ class Credentials:
             merchant = merchant_id and merchants.by_reference(merchant_id, lock=True)
             if not merchant:
                 raise CoreError("NOT_FOUND")
+            call.ensure_sees(merchant.id, "NOT_FOUND")
             keys = storage.of_merchant(merchant.id, merchant.code)
             before = next(row for row in keys if row.key_id == key_id)
             if not before.enabled:

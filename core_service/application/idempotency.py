@@ -53,9 +53,14 @@ class ClaimLost(Exception):
 def key_of(call: Call) -> str | None:
     """The request's key. Raises INVALID_IDEMPOTENCY_KEY."""
     key = call.idempotency_key
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not is_key(key):
         raise CoreError("INVALID_IDEMPOTENCY_KEY")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether it has the form of a key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def fingerprint(fields: Mapping[str, Any]) -> bytes:
@@ -86,19 +91,37 @@ def begin(
     scope = Scope(merchant_id, operation, key)
     lease_seconds = system_config.current().idempotency_lease_seconds
     if keys.claim(scope, request_fingerprint, lease_seconds=lease_seconds, now=now):
-        call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
+        created(call)
         return Claim(scope, 1, is_take_over=False)
     known = keys.find(scope)
-    if known is None or known.fingerprint not in (request_fingerprint, earlier_fingerprint):
-        call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
-        raise CoreError("IDEMPOTENCY_CONFLICT")
-    if known.outcome is not None:
-        return _replay(call, known)
-    token = None if known.is_leased else keys.take_over(scope, lease_seconds=lease_seconds)
+    replay = replay_of(call, known, request_fingerprint, earlier_fingerprint)
+    if replay is not None:
+        return replay
+    token = (
+        None
+        if known is None or known.is_leased
+        else keys.take_over(scope, lease_seconds=lease_seconds)
+    )
     if token is None:
         raise in_progress(call)
-    call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
+    created(call)
     return Claim(scope, token, is_take_over=True)
+
+
+def replay_of(call: Call, known: KeyRow | None, *fingerprints: bytes | None) -> Replay | None:
+    """The answer kept under a key for this very request; None while there is none.
+
+    Raises IDEMPOTENCY_CONFLICT, or the stored refusal.
+    """
+    if known is None or known.fingerprint not in fingerprints:
+        call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
+        raise CoreError("IDEMPOTENCY_CONFLICT")
+    return None if known.outcome is None else _replay(call, known)
+
+
+def created(call: Call) -> None:
+    """Says that the answer was kept under the request's key by this request."""
+    call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
 
 
 def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:

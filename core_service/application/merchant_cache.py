@@ -77,12 +77,22 @@ class MerchantSnapshot:
     facts: MerchantFacts
     allowlist: tuple[IPv4Network | IPv6Network, ...]
     notify_secret: str = field(repr=False)
+    previous_notify_secret: str | None = field(repr=False)
+    """Signs beside the new one until the time that follows."""
+    previous_notify_secret_until: datetime | None
     credentials: Mapping[str, CredentialFacts] = field(repr=False)
     """By key id."""
     accounts: Mapping[str, Account]
     """By account id, oldest first."""
     bindings: Mapping[str, Binding]
     """By channel code."""
+
+    def signing_secrets(self, now: datetime) -> tuple[str, ...]:
+        """What callbacks are signed with at `now`, the present secret first."""
+        until = self.previous_notify_secret_until
+        if self.previous_notify_secret is None or until is None or now >= until:
+            return (self.notify_secret,)
+        return (self.notify_secret, self.previous_notify_secret)
 
 
 @dataclass(frozen=True)
@@ -196,6 +206,8 @@ def _open(rows: MerchantRows, older: MerchantSnapshot | None) -> MerchantSnapsho
         facts=_facts(merchant),
         allowlist=parse_allowlist(merchant["api_ip_whitelist"]),
         notify_secret=notify_secret.decode(),
+        previous_notify_secret=_previous_secret(merchant, opener.box),
+        previous_notify_secret_until=merchant["previous_notify_secret_until"],
         credentials=MappingProxyType(
             {row["key_id"]: _credential(row, opener.box) for row in rows.credentials}
         ),
@@ -204,6 +216,13 @@ def _open(rows: MerchantRows, older: MerchantSnapshot | None) -> MerchantSnapsho
         ),
         bindings=MappingProxyType({row["channel_code"]: _binding(row) for row in rows.bindings}),
     )
+
+
+def _previous_secret(row: Row, box: SecretBox) -> str | None:
+    sealed = row["previous_notify_secret_sealed"]
+    if sealed is None:
+        return None
+    return box.open(bytes(sealed), sealed_places.previous_notify_secret(row["id"])).decode()
 
 
 def _facts(row: Row) -> MerchantFacts:
@@ -221,6 +240,8 @@ def _facts(row: Row) -> MerchantFacts:
         callback_enabled=row["callback_enabled"],
         refund_callback_enabled=row["refund_callback_enabled"],
         api_ip_whitelist=row["api_ip_whitelist"],
+        return_delay_seconds=row["return_delay_seconds"],
+        logo_etag=row["logo_etag"],
         version=row["version"],
     )
 

@@ -1,10 +1,12 @@
 """Merchants: made, shown, changed, listed; one audit record for each change."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from core_service.application import staff_changes
 from core_service.application.admin_values import (
     changed_fields,
     ensure,
@@ -18,24 +20,30 @@ from core_service.calls import Call
 from core_service.domain import merchant as rules
 from core_service.domain.ids import new_id
 from core_service.domain.merchant import Lifecycle
-from core_service.errors import CoreError, FieldViolation
+from core_service.domain.picture import read_logo
+from core_service.errors import CoreError, FieldViolation, invalid_request
 from core_service.outbound_http import IPNetwork, OutboundError, vet_url
-from core_service.storage import audit, sealed_places
+from core_service.storage import audit, merchant_logos, sealed_places
 from core_service.storage import merchants as storage
 from core_service.storage.database import transact
-from core_service.storage.merchants import MerchantRow
+from core_service.storage.merchant_logos import MerchantLogo
+from core_service.storage.merchants import MerchantFilter, MerchantRow
 from core_service.storage.paging import Page, page_request
 from core_service.storage.secret_box import SecretBox
 
 Changes = Mapping[str, Any]
 """Field names, as in the protocol, to new values; None and "" clear. What is absent stays."""
 
+RETURN_DELAY_SECONDS = 5
+"""How long the result page shows success when a merchant has not said."""
+
 _LINES = ("legal_name", "contact_name", "contact_email", "contact_phone", "company_registration_id")
 _NOTES = ("onboarding_note", "review_note")
 _CLEARABLE = (*_LINES, *_NOTES, "callback_base", "api_ip_whitelist")
 _SWITCHES = ("callback_enabled", "refund_callback_enabled")
-_NEVER_CLEARED = ("code", "name", "status", *_SWITCHES)
-_COLUMNS = ("code", "name", *_CLEARABLE, *_SWITCHES)
+_DELAY = "return_delay_seconds"
+_NEVER_CLEARED = ("code", "name", "status", *_SWITCHES, _DELAY)
+_COLUMNS = ("code", "name", *_CLEARABLE, *_SWITCHES, _DELAY)
 _SECRET = "notify_secret"  # noqa: S105 (a field's name)
 
 
@@ -44,7 +52,7 @@ class Merchants:
 
     def __init__(self, box: SecretBox, outbound_allow: Sequence[IPNetwork]) -> None:
         """`outbound_allow`: networks that callbacks may reach although they are not public."""
-        self._box = box
+        self.box = box
         self._outbound_allow = tuple(outbound_allow)
 
     def create(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
@@ -52,26 +60,7 @@ class Merchants:
 
         Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN and MERCHANT_CODE_TAKEN.
         """
-        self._ensure_valid(fields)
-        merchant_id = new_id("mch")
-        status = fields.get("status", rules.APPROVED)
-        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
-        sealed, shown = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
-        values = {
-            **dict.fromkeys(_CLEARABLE),
-            **dict.fromkeys(_SWITCHES, True),
-            **_columns(fields),
-            **vars(lifecycle),
-        }
-        row = MerchantRow(
-            id=merchant_id,
-            notify_secret_sealed=sealed,
-            notify_secret_mask=shown,
-            version=1,
-            created_at=now,
-            updated_at=now,
-            **values,
-        )
+        row = self.new(call, fields, now=now)
 
         def write() -> None:
             storage.insert(row)
@@ -80,11 +69,39 @@ class Merchants:
                 action="merchant.create",
                 target=_target(row),
                 before=None,
-                after=_shown(row),
+                after=shown(row),
             )
 
         transact(write)
         return row
+
+    def new(self, call: Call, fields: Changes, *, now: datetime) -> MerchantRow:
+        """A merchant that nobody has stored yet. Raises INVALID_REQUEST, CALLBACK_URL_FORBIDDEN."""
+        self._ensure_valid(fields)
+        merchant_id = new_id("mch")
+        status = fields.get("status", rules.APPROVED)
+        lifecycle = rules.begin_lifecycle(status, actor=audit.who(call), now=now)
+        sealed, mask = self._seal(merchant_id, fields.get(_SECRET) or rules.new_notify_secret())
+        values = {
+            **dict.fromkeys(_CLEARABLE),
+            **dict.fromkeys(_SWITCHES, True),
+            _DELAY: RETURN_DELAY_SECONDS,
+            **_columns(fields),
+            **vars(lifecycle),
+        }
+        return MerchantRow(
+            id=merchant_id,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=mask,
+            previous_notify_secret_sealed=None,
+            previous_notify_secret_until=None,
+            callback_confirmed_at=None,
+            logo_etag=None,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            **values,
+        )
 
     def update(self, call: Call, reference: str, changes: Changes, *, now: datetime) -> MerchantRow:
         """Changes a merchant, named by id or code.
@@ -96,12 +113,12 @@ class Merchants:
         self._ensure_valid(changes)
 
         def write() -> MerchantRow:
-            before = _found(reference, lock=True)
+            before = _found(call, reference, lock=True)
             after = self._changed(call, before, changes, now)
             if after == before:
                 return before
             after = storage.save(replace(after, updated_at=now))
-            old, new = changed_fields(_shown(before), _shown(after))
+            old, new = changed_fields(shown(before), shown(after))
             if after.notify_secret_sealed != before.notify_secret_sealed:
                 # Two secrets may look alike behind their masks.
                 old["notifySecret"] = before.notify_secret_mask
@@ -113,18 +130,44 @@ class Merchants:
 
         return transact(write)
 
-    def get(self, reference: str) -> MerchantRow:
+    def get(self, call: Call, reference: str) -> MerchantRow:
         """By id or code. Raises MERCHANT_NOT_FOUND."""
-        return _found(reference)
+        return _found(call, reference)
 
     def newest(
-        self, code: str | None, *, page_size: int | None, page_token: str | None
+        self, chosen: MerchantFilter, *, page_size: int | None, page_token: str | None
     ) -> Page[MerchantRow]:
-        """Merchants, newest first; with `code`, only that one. Raises INVALID_REQUEST."""
+        """The chosen merchants, newest first. Raises INVALID_REQUEST."""
         wanted = page_request(page_size, page_token)
-        if code and not is_reference(code):
+        if chosen.code and not is_reference(chosen.code):
             return Page((), "")
-        return storage.newest(code or None, wanted)
+        return storage.newest(chosen, wanted)
+
+    def set_logo(self, call: Call, reference: str, content: bytes, *, now: datetime) -> MerchantRow:
+        """Sets the picture that payers see; empty removes it. Raises MERCHANT_NOT_FOUND, INVALID_REQUEST."""
+        logo = _logo(content) if content else None
+
+        def write() -> MerchantRow:
+            before = _found(call, reference, lock=True)
+            etag = None if logo is None else logo.etag
+            if etag == before.logo_etag:
+                return before
+            merchant_logos.put(before.id, logo)
+            after = storage.save(replace(before, logo_etag=etag, updated_at=now))
+            old, new = ({"logoEtag": row.logo_etag} for row in (before, after))
+            audit.record(
+                call, action="merchant.update", target=_target(before), before=old, after=new
+            )
+            return after
+
+        return transact(write)
+
+    def logo(self, call: Call, reference: str) -> MerchantLogo:
+        """By id or code. Raises MERCHANT_NOT_FOUND, and NOT_FOUND for one without a logo."""
+        logo = merchant_logos.find(_found(call, reference).id)
+        if logo is None:
+            raise CoreError("NOT_FOUND")
+        return logo
 
     def _changed(
         self, call: Call, before: MerchantRow, changes: Changes, now: datetime
@@ -133,17 +176,28 @@ class Merchants:
             before.status, before.status_changed_at, before.approved_at, before.approved_by
         )
         status = changes.get("status", before.status)
+        if call.staff is not None:
+            staff_changes.ensure_may_change(call.staff.role, before, changes)
+            status = staff_changes.status_after(before, changes)
         lifecycle = rules.move(lifecycle, status, actor=audit.who(call), now=now)
         after = replace(before, **_columns(changes), **vars(lifecycle))
+        if after.callback_base != before.callback_base:
+            after = replace(after, callback_confirmed_at=None)
         if _SECRET not in changes or changes[_SECRET] == before.notify_secret_mask:
             return after
         secret = changes[_SECRET] or rules.new_notify_secret()
-        sealed, shown = self._seal(before.id, secret)
-        return replace(after, notify_secret_sealed=sealed, notify_secret_mask=shown)
+        sealed, mask = self._seal(before.id, secret)
+        return replace(
+            after,
+            notify_secret_sealed=sealed,
+            notify_secret_mask=mask,
+            previous_notify_secret_sealed=None,
+            previous_notify_secret_until=None,
+        )
 
     def _seal(self, merchant_id: str, secret: str) -> tuple[bytes, str]:
         place = sealed_places.notify_secret(merchant_id)
-        return self._box.seal(secret.encode(), place), rules.mask(secret)
+        return self.box.seal(secret.encode(), place), rules.mask(secret)
 
     def _ensure_valid(self, fields: Changes) -> None:
         violations = [
@@ -172,6 +226,14 @@ class Merchants:
             raise CoreError("CALLBACK_URL_FORBIDDEN") from forbidden
 
 
+def _logo(content: bytes) -> MerchantLogo:
+    try:
+        picture = read_logo(content)
+    except ValueError as problem:
+        raise invalid_request(FieldViolation("content", str(problem))) from problem
+    return MerchantLogo(picture.content_type, content, hashlib.sha256(content).hexdigest()[:32])
+
+
 def _columns(fields: Changes) -> dict[str, Any]:
     """The columns that `fields` sets; an empty text is stored as none."""
     return {
@@ -181,10 +243,11 @@ def _columns(fields: Changes) -> dict[str, Any]:
     }
 
 
-def _found(reference: str, *, lock: bool = False) -> MerchantRow:
+def _found(call: Call, reference: str, *, lock: bool = False) -> MerchantRow:
     row = storage.by_reference(reference, lock=lock) if is_reference(reference) else None
     if row is None:
         raise CoreError("MERCHANT_NOT_FOUND")
+    call.ensure_sees(row.id, "MERCHANT_NOT_FOUND")
     return row
 
 
@@ -192,7 +255,7 @@ def _target(row: MerchantRow) -> str:
     return f"merchant:{row.id}"
 
 
-def _shown(row: MerchantRow) -> dict[str, Any]:
+def shown(row: MerchantRow) -> dict[str, Any]:
     """The merchant as the audit log shows it."""
     values = {json_name(name): getattr(row, name) for name in _COLUMNS}
     return {

@@ -1,11 +1,16 @@
 """Operators' passwords: argon2id, a few at a time, and the same work whether or not there is one to compare."""
 
+import secrets
 from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from core_service.errors import CoreError
+from core_service.errors import CoreError, FieldViolation
+
+SHORTEST = 12
+LONGEST = 256
+FEWEST_DIFFERENT_CHARACTERS = 5
 
 HASHES_AT_ONCE = 2
 """Each takes 64 MiB and a processor for about 0.1 s."""
@@ -39,6 +44,24 @@ def is_password(password: str, kept: str | None) -> bool:
     finally:
         _turn.release()
     return kept is not None
+
+
+def violations(password: str, email: str, field: str = "password") -> list[FieldViolation]:
+    """What is wrong with a new password of the owner of `email`."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        reason = f"must have {SHORTEST} to {LONGEST} characters"
+    elif len(set(password)) < FEWEST_DIFFERENT_CHARACTERS:
+        reason = f"must have at least {FEWEST_DIFFERENT_CHARACTERS} different characters"
+    elif password.lower() == email:
+        reason = "must not be the e-mail address"
+    else:
+        return []
+    return [FieldViolation(field, reason)]
+
+
+def new_first_password() -> str:
+    """A password that somebody else hands over; to be changed at the first sign-in."""
+    return secrets.token_urlsafe(15)
 
 
 def _take_turn() -> None:

@@ -9,7 +9,7 @@ again finishes the same order.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,8 +24,9 @@ from core_service.application import (
 )
 from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.application.payment_results import Applied
 from core_service.application.routing import Plan
-from core_service.calls import Call
+from core_service.calls import Call, UnspentNonce
 from core_service.domain import money, payment_order
 from core_service.domain.ids import new_id
 from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
@@ -40,9 +41,17 @@ from core_service.providers.base import (
     ProviderRefused,
     ProviderUnknown,
 )
-from core_service.storage import payment_orders
-from core_service.storage.database import transact
-from core_service.storage.payment_orders import Event, OrderView, PaymentOrderRow, Transition
+from core_service.storage import audit, order_creation, payment_orders
+from core_service.storage.database import CommitUnknown, reconnect, transact
+from core_service.storage.idempotency import Scope
+from core_service.storage.order_creation import Attempt, NewKey, Nonce, Outcome
+from core_service.storage.payment_orders import (
+    Asked,
+    Event,
+    OrderView,
+    PaymentOrderRow,
+    Transition,
+)
 
 CREATE, CLOSE = "payment_order.create", "payment_order.close"
 OTHER_REQUEST_SECONDS = 4.0
@@ -72,6 +81,8 @@ class OrderResult:
 
     view: OrderView
     created: bool
+    response: bytes | None = field(default=None, compare=False, repr=False)
+    """The answer's bytes if they were made already: what is kept for a replay is what is sent."""
 
 
 Encode = Callable[[OrderResult], bytes]
@@ -177,9 +188,66 @@ class _Creation:
                 return claim
             return effects.under_claim(claim, lambda: self._made_or_found(plan, checkout))
 
-        answer = self._run(work)
+        answer = None
+        if isinstance(plan, Plan) and self.call.unspent_nonce is not None:
+            answer = self._at_once(self._values(plan, checkout), self.call.unspent_nonce)
+        if answer is None:
+            answer = self._run(work)
         failpoint("c5")
         return answer
+
+    def _at_once(self, values: dict[str, Any], unspent: UnspentNonce) -> Answer | None:
+        """The plain case, or a replay, in one statement; None: the longer way must be gone."""
+        key, made = self.call.idempotency_key, self._new(values)
+        assert made.response is not None
+        new_key = None
+        if key is not None:
+            if not idempotency.is_key(key):
+                return None
+            scope = Scope(self.merchant.facts.id, CREATE, key)
+            new_key = NewKey(scope, self._fingerprint(), made.response)
+        self.call.ensure_alive()
+        nonce = Nonce(
+            unspent.nonce.decode("ascii"),
+            access.nonce_expires_at(unspent),
+            unspent.merchant_version,
+        )
+        try:
+            attempt = order_creation.attempt(values, self.event, nonce, new_key)
+        except CommitUnknown:
+            attempt = self._after_break()
+        match attempt.outcome:
+            case Outcome.STALE:
+                raise access.StaleSnapshot
+            case Outcome.REPLAYED:
+                raise CoreError("NONCE_REPLAYED")
+            case Outcome.NOTHING:
+                return None
+        access.nonce_spent(self.call)
+        if attempt.outcome is Outcome.MADE:
+            if new_key is not None:
+                idempotency.created(self.call)
+            return made
+        if new_key is None or attempt.known is None:
+            return None
+        return idempotency.replay_of(self.call, attempt.known, new_key.fingerprint)
+
+    def _after_break(self) -> Attempt:
+        """What the statement had done when the connection broke. Raises DATABASE_UNAVAILABLE."""
+        if not reconnect():
+            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+        if payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None:
+            return Attempt(Outcome.MADE)
+        is_spent = access.is_nonce_spent(self.call)
+        return Attempt(Outcome.NONCE_ONLY if is_spent else Outcome.NOTHING)
+
+    def _new(self, values: dict[str, Any]) -> OrderResult:
+        """The answer about the order of these values, before it is made."""
+        result = OrderResult(OrderView(payment_orders.new_row(values), None), created=True)
+        return replace(result, response=self.encode(result))
+
+    def _fingerprint(self) -> bytes:
+        return _fingerprint(self.command, self.provider.channel_code, self.amount_fen)
 
     def around_the_call(self) -> Answer:
         """Intent; call; record. A retry, or whoever takes the key over, continues where this one stopped."""
@@ -228,8 +296,9 @@ class _Creation:
         )
 
     def _begin(self) -> Claim | Replay | None:
-        request = _fingerprint(self.command, self.provider.channel_code, self.amount_fen)
-        claim = idempotency.begin(self.call, self.merchant.facts.id, CREATE, request, now=self.now)
+        claim = idempotency.begin(
+            self.call, self.merchant.facts.id, CREATE, self._fingerprint(), now=self.now
+        )
         self.claim = claim if isinstance(claim, Claim) else None
         return claim
 
@@ -244,9 +313,7 @@ class _Creation:
         if order is None:
             return self._found(refusal=None)
         result = OrderResult(OrderView(order, None), created=True)
-        if checkout is not None:
-            idempotency.finish(self.claim, self.encode(result), order.id)
-        return result
+        return result if checkout is None else self._kept(result)
 
     def _found(self, *, refusal: CoreError | None) -> OrderResult:
         view = payment_orders.find_by_external_id(
@@ -260,9 +327,13 @@ class _Creation:
         if view.order.amount_fen != self.amount_fen:
             raise CoreError("ORDER_AMOUNT_CONFLICT")
         result = OrderResult(view, created=False)
-        if not self._is_unfinished(view.order):
-            idempotency.finish(self.claim, self.encode(result), view.order.id)
-        return result
+        return result if self._is_unfinished(view.order) else self._kept(result)
+
+    def _kept(self, result: OrderResult) -> OrderResult:
+        """The final answer, stored under the claim if there is one."""
+        response = self.encode(result)
+        idempotency.finish(self.claim, response, result.view.order.id)
+        return replace(result, response=response)
 
     def _values(self, plan: Plan, checkout: Checkout | None) -> dict[str, Any]:
         return {
@@ -395,9 +466,7 @@ class _Creation:
                 provider_payload=payload_text(checkout),
                 now=self.now,
             )
-        result = OrderResult(self._current(order), created=created)
-        idempotency.finish(self.claim, self.encode(result), order.id)
-        return result
+        return self._kept(OrderResult(self._current(order), created=created))
 
     def _current(self, order: PaymentOrderRow) -> OrderView:
         view = payment_orders.find_view(order.merchant_id, order.id)
@@ -420,16 +489,52 @@ def query(
     failpoint("q1")
     try:
         report = provider_calls.query(call, merchant, view.order, now=now)
-    except CoreError:
+    except CoreError as failure:
+        if failure.family is Family.PROVIDER_FAILURE:
+            payment_orders.note_ask(view.order, Asked(now, None, _why(failure)))
         if view.order.status in OPEN_STATUSES:
             raise
         return view  # it has ended; the question was only whether money came late
     failpoint("q2")
     event = Event(call.actor, "query", call.request_id)
-    payment_results.apply_payment_report(merchant, view.order.id, report, event, now=now)
+    applied = _apply_of(call, merchant, view.order, report, event, now=now)
+    if not applied.is_news:
+        payment_orders.note_ask(view.order, Asked(now, provider_calls.answer_of(report)))
     current = payment_orders.find_view(merchant.facts.id, view.order.id)
     assert current is not None
     return current
+
+
+def _apply_of(
+    call: Call,
+    merchant: MerchantSnapshot,
+    order: PaymentOrderRow,
+    report: PaymentReport,
+    event: Event,
+    *,
+    now: datetime,
+) -> Applied:
+    """Applies a report; a change that came from a person's call leaves its audit record with it."""
+
+    def work() -> Applied:
+        applied = payment_results.apply_in_transaction(merchant, order.id, report, event, now=now)
+        if call.is_by_person and applied.is_news:
+            audit.record(
+                call,
+                action=f"payment_order.{event.cause}",
+                target=order.id,
+                before={"status": order.status},
+                after={"status": applied.order.status},
+            )
+        return applied
+
+    return transact(work)
+
+
+def _why(failure: CoreError) -> str:
+    """A provider's failure in a line: its own code and message where it gave them."""
+    details = failure.details
+    return ": ".join(map(str, details.values())) if details else failure.reason
 
 
 def close(
@@ -519,7 +624,7 @@ def _close_upstream(
         report = PaymentReport(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
-    applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
+    applied = _apply_of(call, merchant, order, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order

@@ -28,7 +28,7 @@ from core_service.providers.base import (
 )
 from core_service.storage import payment_orders, refunds
 from core_service.storage.database import transact
-from core_service.storage.payment_orders import Event, PaymentOrderRow
+from core_service.storage.payment_orders import Asked, Event, PaymentOrderRow
 from core_service.storage.refunds import RefundRow
 
 LEASE_SECONDS = 30.0
@@ -78,7 +78,7 @@ def _ask_order(order: PaymentOrderRow) -> None:
         report = _query(merchant, order, now)
     except (ProviderUnknown, ProviderRefused) as unknown:
         _log.info("order_unknown", order_id=order.id, why=str(unknown))
-        payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+        _ask_again(order, now, Asked(now, None, str(unknown)))
         return
     failpoint("e2")
     applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
@@ -88,7 +88,13 @@ def _ask_order(order: PaymentOrderRow) -> None:
     if applied.order.status in _ENDED_UNPAID and report.state is PaymentState.UNPAID:
         _watch_closed(merchant, order, report, now)
         return
-    payment_orders.set_next_ask(order, _next_ask(applied.order, now))
+    payment_orders.set_next_ask(
+        order, _next_ask(applied.order, now), Asked(now, provider_calls.answer_of(report))
+    )
+
+
+def _ask_again(order: PaymentOrderRow, now: datetime, asked: Asked) -> None:
+    payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS), asked)
 
 
 def _is_over(order: PaymentOrderRow, now: datetime) -> bool:
@@ -116,7 +122,7 @@ def _expire(
         report = _query(merchant, order, now)
     except (ProviderUnknown, ProviderRefused) as unknown:
         _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
-        payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+        _ask_again(order, now, Asked(now, provider_calls.answer_of(report), str(unknown)))
         return
     if report.state is PaymentState.UNPAID and closed in (PaymentState.CLOSED, PaymentState.UNPAID):
         # Closed there, or never begun there and past the time until which it could begin.
@@ -124,7 +130,7 @@ def _expire(
     applied = payment_results.apply_payment_report(merchant, order.id, report, event, now=now)
     failpoint("e4")
     if applied.order.status in OPEN_STATUSES:
-        payment_orders.set_next_ask(order, now + timedelta(seconds=AFTER_FAILURE_SECONDS))
+        _ask_again(order, now, Asked(now, provider_calls.answer_of(report)))
 
 
 def _watch_closed(
@@ -142,7 +148,7 @@ def _watch_closed(
         next_ask = payment_order.next_ask(
             created_at=order.created_at, expire_at=order.expire_at, now=now
         )
-    payment_orders.set_next_ask(order, next_ask)
+    payment_orders.set_next_ask(order, next_ask, Asked(now, provider_calls.answer_of(report)))
 
 
 def _is_closed_upstream(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> bool:

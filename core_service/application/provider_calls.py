@@ -70,6 +70,11 @@ def query(
     )
 
 
+def answer_of(report: PaymentReport) -> str:
+    """What a provider said, for a person: our word for it and the provider's own."""
+    return f"{report.state} {report.provider_status}"
+
+
 def refused(refusal: ProviderRefused) -> CoreError:
     """The provider's no with its code and message, which are not secret."""
     return CoreError("PROVIDER_ERROR", details={"code": refusal.code, "message": refusal.message})

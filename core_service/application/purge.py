@@ -9,6 +9,7 @@ from core_service.storage import purge
 from core_service.storage.database import transact
 
 BATCH = purge.BATCH
+SIGNED_REQUEST_RETENTION_DAYS = 7
 
 
 def purge_nonces() -> int:
@@ -25,6 +26,17 @@ def purge_idempotency_keys() -> int:
 def purge_sessions() -> int:
     """Operators' sessions that have ended."""
     return transact(purge.delete_ended_sessions)
+
+
+def purge_staff_sessions() -> int:
+    """Sessions of merchants' staff that have ended."""
+    return transact(purge.delete_ended_staff_sessions)
+
+
+def purge_signed_requests() -> int:
+    """The log of signed requests past a week."""
+    days = SIGNED_REQUEST_RETENTION_DAYS
+    return transact(lambda: purge.delete_old_signed_requests(retention_days=days))
 
 
 def purge_sign_in_failures() -> int:

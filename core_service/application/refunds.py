@@ -29,7 +29,7 @@ from core_service.providers.base import (
     RefundRequest,
     RefundState,
 )
-from core_service.storage import finance, payment_orders, refunds
+from core_service.storage import audit, finance, payment_orders, refunds
 from core_service.storage.database import transact
 from core_service.storage.payment_orders import Event, PaymentOrderRow
 from core_service.storage.refunds import RefundRow, RefundTransition
@@ -78,6 +78,8 @@ def create(
     PROVIDER_….
     """
     amount_fen = money.parse_amount(command.amount)
+    if call.operator is not None and not (command.reason or "").strip():
+        raise invalid_request(FieldViolation("reason", "is required of an operator"))
     refund_id = new_id("rf")
     claims: list[Claim] = []
 
@@ -147,9 +149,21 @@ def query(
             account, request_of(refund, order), now=now, timeout_seconds=seconds
         ),
     )
-    return apply_refund_report(
-        merchant, refund, report, Event(call.actor, "query", call.request_id), now=now
-    )
+    event = Event(call.actor, "query", call.request_id)
+
+    def work() -> RefundResult:
+        applied = apply_in_transaction(merchant, refund, report, event, now=now)
+        if call.is_by_person and applied.refund.status != refund.status:
+            audit.record(
+                call,
+                action="refund.query",
+                target=refund.id,
+                before={"status": refund.status},
+                after={"status": applied.refund.status},
+            )
+        return applied
+
+    return transact(work)
 
 
 def _fit(refund: RefundRow, names: References) -> None:
@@ -239,6 +253,18 @@ def _reserved_or_found(
     payment_orders.add_event(
         reserved, event, before=None, after=refund.status, now=now, refund_id=refund.id
     )
+    if call.is_by_person:
+        audit.record(
+            call,
+            action="refund.create",
+            target=refund.id,
+            before=None,
+            after={
+                "order": order.id,
+                "amount": money.format_fen(amount_fen),
+                "reason": command.reason,
+            },
+        )
     return RefundResult(refund, reserved, created=True)
 
 

@@ -41,15 +41,8 @@ def plan_or_refusal(
 
 def _plan(merchant: MerchantSnapshot, channel_code: str, amount_fen: int) -> Plan:
     """Contract section 7, Routing. Raises CHANNEL_…, ACCOUNT_DISABLED, AMOUNT_TOO_…."""
+    account = serving_account(merchant, channel_code)
     binding = merchant.bindings.get(channel_code)
-    if binding is not None and not binding.enabled:
-        raise CoreError("CHANNEL_DISABLED")
-    if binding is not None and binding.account_id is not None:
-        account = merchant.accounts[binding.account_id]
-        if not account.enabled:
-            raise CoreError("ACCOUNT_DISABLED")
-    else:
-        account = _newest_account(merchant, channel_code)
     if binding is None:
         return Plan(account, Decimal(0))
     if binding.min_amount_fen is not None and amount_fen < binding.min_amount_fen:
@@ -57,6 +50,19 @@ def _plan(merchant: MerchantSnapshot, channel_code: str, amount_fen: int) -> Pla
     if binding.max_amount_fen is not None and amount_fen > binding.max_amount_fen:
         raise CoreError("AMOUNT_TOO_LARGE")
     return Plan(account, binding.fee_rate)
+
+
+def serving_account(merchant: MerchantSnapshot, channel_code: str) -> Account:
+    """The account that new orders on a channel are taken with. Raises CHANNEL_…, ACCOUNT_DISABLED."""
+    binding = merchant.bindings.get(channel_code)
+    if binding is not None and not binding.enabled:
+        raise CoreError("CHANNEL_DISABLED")
+    if binding is None or binding.account_id is None:
+        return _newest_account(merchant, channel_code)
+    account = merchant.accounts[binding.account_id]
+    if not account.enabled:
+        raise CoreError("ACCOUNT_DISABLED")
+    return account
 
 
 def _newest_account(merchant: MerchantSnapshot, channel_code: str) -> Account:

@@ -1,28 +1,23 @@
 """Operators' sessions: sign in, who is it, sign out. One hour of somebody else's guessing gains nothing."""
 
 import hashlib
-import ipaddress
-import math
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from core_service.application import passwords
+from core_service.application import passwords, throttle, two_step
+from core_service.application.admin_values import ensure
 from core_service.calls import Call, OperatorIdentity
-from core_service.domain import one_time_code
-from core_service.errors import CoreError
-from core_service.storage import access, audit, sealed_places
+from core_service.errors import CoreError, FieldViolation
+from core_service.storage import access, audit, operators
 from core_service.storage.access import OperatorRow
 from core_service.storage.database import transact
-from core_service.storage.secret_box import SecretBox
 
 IDLE_LIMIT = timedelta(minutes=15)
 ABSOLUTE_LIMIT = timedelta(hours=12)
 TOUCH_PRECISION = timedelta(seconds=30)
 MAX_TRIES = 10
 LOCKED_FOR = timedelta(minutes=30)
-
-_box: list[SecretBox] = []
 
 
 @dataclass(frozen=True)
@@ -42,11 +37,6 @@ class NewSession:
     session: Session
 
 
-def configure(box: SecretBox) -> None:
-    """Set the keys that open TOTP keys."""
-    _box[:] = [box]
-
-
 def sign_in(
     call: Call, *, email: str, password: str, one_time: str | None, now: datetime
 ) -> NewSession:
@@ -57,7 +47,8 @@ def sign_in(
     """
     email = email.strip().lower()
     subjects = _subjects(email, call.client_address)
-    _count_try(subjects, now)
+    for subject in subjects:
+        throttle.count_try(subject, limit=MAX_TRIES, window=LOCKED_FOR, now=now)
     operator = access.operator_by_email(email)
     usable = operator if operator is not None and operator.enabled else None
     is_right = passwords.is_password(password, None if usable is None else usable.password_hash)
@@ -68,7 +59,7 @@ def sign_in(
     call.operator = OperatorIdentity(usable.id, usable.email, usable.role)
 
     def open_session() -> None:
-        _spend_one_time_code(usable, one_time, now)
+        second_step = _second_step(usable, one_time, now)
         access.insert_session(
             token_hash(token.encode()),
             usable.id,
@@ -79,12 +70,17 @@ def sign_in(
         access.clear_sign_in_failures(subjects[0])
         for source in subjects[1:]:
             access.forgive_sign_in(source)
+        operators.note_sign_in(usable.id, now=now)
         audit.record(
-            call, action="operator.sign_in", target=f"operator:{usable.id}", before=None, after=None
+            call,
+            action="operator.sign_in",
+            target=f"operator:{usable.id}",
+            before=None,
+            after=second_step or None,
         )
 
     transact(open_session)
-    return NewSession(token, Session(usable, expires_at))
+    return NewSession(token, Session(replace(usable, last_sign_in_at=now), expires_at))
 
 
 def session_of(token: bytes, *, now: datetime) -> Session:
@@ -115,6 +111,54 @@ def sign_out(call: Call, token: bytes) -> None:
     transact(end)
 
 
+def change_password(call: Call, *, current: str, new: str, now: datetime) -> None:
+    """The operator's own password; ends their other sessions.
+
+    Raises ADMIN_UNAUTHENTICATED without a session, INVALID_REQUEST for a wrong or a weak password.
+    """
+    if call.operator is None or call.session_token is None:
+        raise CoreError("ADMIN_UNAUTHENTICATED")
+    operator_id, this_session = call.operator.id, token_hash(call.session_token)
+    kept = access.operator_by_id(operator_id)
+    assert kept is not None
+    hashed = checked_new_password(
+        operator_id, kept.email, kept.password_hash, current=current, new=new, now=now
+    )
+
+    def write() -> None:
+        if not access.replace_password(
+            operator_id, old_hash=kept.password_hash, new_hash=hashed, now=now
+        ):
+            raise CoreError("ADMIN_UNAUTHENTICATED")
+        access.delete_sessions_of(operator_id, but=this_session)
+        access.clear_sign_in_failures(f"password:{operator_id}")
+        audit.record(
+            call,
+            action="operator.change_password",
+            target=f"operator:{operator_id}",
+            before=None,
+            after=None,
+        )
+
+    transact(write)
+
+
+def checked_new_password(
+    owner_id: str, email: str, kept: str, *, current: str, new: str, now: datetime
+) -> str:
+    """The hash of a new password whose owner knows the `kept` one; guessing that is limited too.
+
+    Raises INVALID_REQUEST, RATE_LIMITED and OVERLOADED.
+    """
+    ensure(passwords.violations(new, email, "newPassword"))
+    throttle.count_try(f"password:{owner_id}", limit=MAX_TRIES, window=LOCKED_FOR, now=now)
+    if not passwords.is_password(current, kept):
+        ensure([FieldViolation("currentPassword", "is wrong")])
+    if current == new:
+        ensure([FieldViolation("newPassword", "must be another one than before")])
+    return passwords.hash_password(new)
+
+
 def token_hash(token: bytes) -> bytes:
     """What is stored of a token: 256 random bits need no slow hash."""
     return hashlib.sha256(token).digest()
@@ -126,37 +170,19 @@ def csrf_token(token: bytes) -> str:
 
 
 def _subjects(email: str, client_address: str | None) -> tuple[str, ...]:
-    """Who is guessed at, and who is guessing (an IPv6 network of 64 bits counts as one)."""
-    account = f"account:{email}"
-    if client_address is None:
-        return (account,)
-    try:
-        address = ipaddress.ip_address(client_address)
-    except ValueError:
-        return (account,)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    bits = 32 if address.version == 4 else 64
-    return (account, f"source:{ipaddress.ip_network(f'{address}/{bits}', strict=False)}")
+    """Who is guessed at, and who is guessing."""
+    account, source = f"account:{email}", throttle.source_of(client_address)
+    return (account,) if source is None else (account, source)
 
 
-def _count_try(subjects: tuple[str, ...], now: datetime) -> None:
-    for subject in subjects:
-        failures = access.count_sign_in(
-            subject, limit=MAX_TRIES, now=now, window_ends_at=now + LOCKED_FOR
-        )
-        if failures.count > MAX_TRIES:
-            seconds = math.ceil((failures.window_ends_at - now).total_seconds())
-            raise CoreError("RATE_LIMITED", retry_after_seconds=max(1, seconds))
-
-
-def _spend_one_time_code(operator: OperatorRow, one_time: str | None, now: datetime) -> None:
+def _second_step(operator: OperatorRow, one_time: str | None, now: datetime) -> dict[str, str]:
+    """What the audit log says of it. Raises ADMIN_UNAUTHENTICATED."""
     if operator.totp_sealed is None:
-        return
-    key = _box[0].open(operator.totp_sealed, sealed_places.operator_totp(operator.id))
-    step = one_time_code.matching_step(key, one_time or "", now.timestamp())
-    if step is None or not access.spend_totp_step(operator.id, step):
+        return {}
+    kind = two_step.spend(operator, one_time or "", now=now)
+    if kind is None:
         raise _refused()
+    return {"secondStep": kind}
 
 
 def _refused() -> CoreError:

@@ -6,27 +6,34 @@ would only repeat the first one.
 
 import json
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from core_service import logs
+from core_service.application import account_checks, merchant_cache
+from core_service.cli.account_remedies import REMEDIES
 from core_service.cli.care import database_of
 from core_service.cli.failure import CommandFailed, load_settings
+from core_service.domain import account_check
+from core_service.domain.account_check import Code, Severity
 from core_service.providers import registry
-from core_service.providers.base import AccountConfigInvalid
+from core_service.providers.base import Provider
 from core_service.settings import Settings
-from core_service.storage import inspection, migrator
+from core_service.storage import database, inspection, migrator
 from core_service.storage.secret_box import SecretBox, SecretUnreadable
 
 OLDEST_POSTGRESQL = 150000
 MAX_CLOCK_OFFSET_SECONDS = 2.0
 """Merchants' signatures allow for minutes, but due times come from the database's clock."""
 MAX_NAMED = 20
+ACCOUNTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check; `remedy` is empty when all is well."""
+    """Result of one check; a `remedy` beside `ok` is a warning, without one all is well."""
 
     check: str
     ok: bool
@@ -36,6 +43,7 @@ class Finding:
 
 def doctor(arguments: Namespace) -> int:
     """Run every check; exit status 1 if anything is wrong."""
+    logs.configure()  # what the parts log does not belong to standard output
     findings = list(examine())
     is_well = all(finding.ok for finding in findings)
     if arguments.json:
@@ -43,7 +51,8 @@ def doctor(arguments: Namespace) -> int:
         print(json.dumps(answer, ensure_ascii=False))
     else:
         for finding in findings:
-            print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
+            word = "WRONG" if not finding.ok else "warn " if finding.remedy else "ok   "
+            print(f"{word} {finding.check}: {finding.found}")
             if finding.remedy:
                 print(f"      -> {finding.remedy}")
     return 0 if is_well else 1
@@ -73,7 +82,7 @@ def examine_database(settings: Settings, database_url: str) -> Iterator[Finding]
     yield schema
     if schema.ok:
         yield examine_keys(settings, database_url)
-        yield examine_accounts(settings, database_url)
+        yield from examine_accounts(settings, database_url)
 
 
 def examine_server(facts: inspection.ServerFacts) -> Iterator[Finding]:
@@ -124,29 +133,71 @@ def examine_keys(settings: Settings, database_url: str) -> Finding:
     return Finding("keys", ok=True, found=f"{count} stored secrets open")
 
 
-def examine_accounts(settings: Settings, database_url: str) -> Finding:
-    """Have each provider read the configuration of its enabled accounts."""
+def examine_accounts(settings: Settings, database_url: str) -> Iterator[Finding]:
+    """Look at every enabled account as the channel doctor of the consoles does; results are kept there."""
     box = SecretBox(settings.encryption_keys)
-    count, problems = 0, []
-    for account in inspection.enabled_accounts(database_url):
-        count += 1
+    database.configure(database_url, max_connections=ACCOUNTS_AT_ONCE)
+    merchant_cache.configure(box, settings.public_base_url)
+    account_checks.configure(settings.public_base_url, is_production=settings.is_production)
+    accounts = list(inspection.enabled_accounts(database_url))
+    with ThreadPoolExecutor(ACCOUNTS_AT_ONCE) as threads:
+        results = list(threads.map(lambda account: _examine_account(box, account), accounts))
+    database.database.close_all()
+    named: dict[Severity, list[str]] = {severity: [] for severity in Severity}
+    remedies: dict[Severity, list[str]] = {severity: [] for severity in Severity}
+    for account, found in zip(accounts, results, strict=True):
         name = f"{account.merchant_code} {account.channel_code} {account.account_id}"
-        provider = registry.for_channel(account.channel_code)
-        if provider is None:
-            problems.append(f"{name}: no such channel")
-            continue
-        try:
-            config = json.loads(box.open(account.value.sealed, account.value.place))["config"]
-            provider.validate_config(config, allow_custom_base_url=not settings.is_production)
-        except SecretUnreadable:
-            continue  # told by the check of the keys
-        except AccountConfigInvalid as error:
-            fields = "; ".join(f"{key}: {why}" for key, why in error.violations.items())
-            problems.append(f"{name}: {fields}")
-    if problems:
-        remedy = "replace the account's configuration or disable the account"
-        return Finding("accounts", ok=False, found=_named(problems), remedy=remedy)
-    return Finding("accounts", ok=True, found=f"{count} provider accounts are usable")
+        for finding in found:
+            facts = ", ".join(f"{key}: {value}" for key, value in finding.facts.items())
+            named[finding.severity].append(
+                f"{name}: {finding.code}" + (f" ({facts})" if facts else "")
+            )
+            remedies[finding.severity].append(REMEDIES.get(finding.code, ""))
+    if named[Severity.ERROR]:
+        yield Finding(
+            "accounts",
+            ok=False,
+            found=_named(named[Severity.ERROR]),
+            remedy=_each_once(remedies[Severity.ERROR]),
+        )
+    else:
+        yield Finding("accounts", ok=True, found=f"{len(accounts)} provider accounts are usable")
+    if named[Severity.WARNING]:
+        yield Finding(
+            "account warnings",
+            ok=True,
+            found=_named(named[Severity.WARNING]),
+            remedy=_each_once(remedies[Severity.WARNING]),
+        )
+
+
+def _examine_account(
+    box: SecretBox, account: inspection.SealedAccount
+) -> Sequence[account_check.Finding]:
+    provider = registry.for_channel(account.channel_code)
+    if provider is None:
+        facts = {"field": "channel", "reason": "no such channel"}
+        return [account_check.Finding(Code.CONFIG_INVALID, facts)]
+    try:
+        with database.connection_scope():
+            return account_checks.check(account.account_id, now=datetime.now(UTC)).findings
+    except SecretUnreadable:
+        # Something of the merchant cannot be opened, which the check of the keys tells; the account itself may.
+        return _local_findings(box, account, provider)
+
+
+def _local_findings(
+    box: SecretBox, account: inspection.SealedAccount, provider: Provider
+) -> Sequence[account_check.Finding]:
+    try:
+        config = json.loads(box.open(account.value.sealed, account.value.place))["config"]
+    except SecretUnreadable:
+        return []
+    return account_checks.configuration_findings(provider, config)
+
+
+def _each_once(texts: list[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))
 
 
 def _named(problems: list[str]) -> str:

@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bindings(commands)
     _add_admins(commands)
     _add_books(commands)
+    _add_keys(commands)
     return parser
 
 
@@ -145,6 +146,23 @@ def _add_books(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         f"{_MANAGE}:verify_books",
         "check every invariant that can be read from the rows; exit 1 if one is broken",
     )
+
+
+def _add_keys(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    actions = _family(commands, "keys", "change the master keys that seal stored secrets")
+    _leaf(
+        actions,
+        "rotate",
+        "core_service.cli.keys:rotate",
+        "make a new master key and move every stored secret to it, while everything runs",
+    )
+    drop = _leaf(
+        actions,
+        "drop",
+        "core_service.cli.keys:drop",
+        "take a master key out of the ring; refused while a stored secret needs it",
+    )
+    drop.add_argument("id", help="id of the key, such as k1")
 
 
 def _family(

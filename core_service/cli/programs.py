@@ -77,7 +77,7 @@ def sandbox_program(settings: Settings) -> Program:
 def edge_command() -> list[str]:
     """Arguments of gunicorn are kept in its configuration file, where they are explained."""
     config = str(ROOT / "rest_edge" / "gunicorn.conf.py")
-    return [sys.executable, "-m", "gunicorn", "-c", config, "rest_edge.app:get_app()"]
+    return [sys.executable, "-m", "gunicorn", "-c", config, "rest_edge.front:get_front()"]
 
 
 def sandbox_command() -> list[str]:

@@ -18,6 +18,7 @@ from core_service.domain.signature import callback_signature, standard_webhooks_
 
 ORDER_UPDATED = "payment.order.updated"
 REFUND_UPDATED = "payment.refund.updated"
+MERCHANT_TEST = "merchant.test"
 
 TERMINAL_ORDER_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 TERMINAL_REFUND_STATUSES = frozenset({"SUCCEEDED", "FAILED"})
@@ -186,29 +187,36 @@ class Envelope:
 
     delivery_id: str
     event: str
-    order_id: str
+    order_id: str | None
+    """None: the event is about no order."""
     merchant_code: str
 
 
 def signed_headers(
-    envelope: Envelope, body: bytes, secret: str, *, now: datetime
+    envelope: Envelope, body: bytes, secrets: tuple[str, ...], *, now: datetime
 ) -> dict[str, str]:
-    """Headers of one attempt, signed in both formats: NovaPay's own and Standard Webhooks."""
+    """Headers of one attempt, signed in both formats: NovaPay's own and Standard Webhooks.
+
+    `secrets`: the merchant's secret, and behind it the one before while both are in use. Standard
+    Webhooks takes a signature with each; `x-novapay-signature` is made with the first alone.
+    """
     timestamp = _time(now) or ""
     seconds = int(now.timestamp())
+    order = {} if envelope.order_id is None else {"x-novapay-order-id": envelope.order_id}
     return {
         "content-type": "application/json",
         "user-agent": "NovaPay",
         "x-novapay-event": envelope.event,
-        "x-novapay-order-id": envelope.order_id,
+        **order,
         "x-novapay-merchant-code": envelope.merchant_code,
         "x-novapay-delivery-id": envelope.delivery_id,
         "x-novapay-timestamp": timestamp,
-        "x-novapay-signature": callback_signature(secret, timestamp, body),
+        "x-novapay-signature": callback_signature(secrets[0], timestamp, body),
         "webhook-id": envelope.delivery_id,
         "webhook-timestamp": str(seconds),
-        "webhook-signature": standard_webhooks_signature(
-            secret, envelope.delivery_id, seconds, body
+        "webhook-signature": " ".join(
+            standard_webhooks_signature(secret, envelope.delivery_id, seconds, body)
+            for secret in secrets
         ),
     }
 
@@ -238,6 +246,11 @@ class Verdict:
     pause_seconds: float | None = None
 
 
+def is_delivered(http_status: int | None) -> bool:
+    """Whether an answer says that the merchant got it; None: no answer."""
+    return http_status is not None and 200 <= http_status <= 299
+
+
 def judge_attempt(
     policy: RetryPolicy,
     *,
@@ -251,7 +264,7 @@ def judge_attempt(
 
     `http_status` None: no answer. `chance` gives a number in [0, 1) for the jitter.
     """
-    if http_status is not None and 200 <= http_status <= 299:
+    if is_delivered(http_status):
         return Verdict(DeliveryStatus.DELIVERED)
     if attempts >= policy.max_attempts:
         return Verdict(DeliveryStatus.FAILED)

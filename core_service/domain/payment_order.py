@@ -114,16 +114,19 @@ def decide(order: OrderFacts, report: PaymentFacts) -> Decision:
 ASK_AFTER_SECONDS = (5, 10, 20, 40, 60)
 """After creation; then every ASK_EVERY_SECONDS until the order expires."""
 ASK_EVERY_SECONDS = 120
+ASK_SPACING_SECONDS = 3.0
+"""However many pages look at an order, its provider is asked about it no more often than this."""
 EXPIRY_GRACE_SECONDS = 10
 """Between an order's expiry and our closing it: clocks differ."""
 
 
 def next_ask(*, created_at: datetime, expire_at: datetime, now: datetime) -> datetime:
     """When the provider is asked next about an open order; never long past its expiry."""
+    soonest = now + timedelta(seconds=ASK_SPACING_SECONDS)
     for seconds in ASK_AFTER_SECONDS:
         at = created_at + timedelta(seconds=seconds)
-        if at > now:
+        if at >= soonest:
             return at
     regular = now + timedelta(seconds=ASK_EVERY_SECONDS)
     expiry = expire_at + timedelta(seconds=EXPIRY_GRACE_SECONDS)
-    return min(regular, expiry) if expiry > now else regular
+    return min(regular, max(expiry, soonest)) if expiry > now else regular

@@ -5,11 +5,13 @@ A provider knows its wire protocol and nothing of our tables. It raises `Provide
 fen, all times are aware UTC datetimes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
+
+from core_service.domain.account_check import Finding
 
 
 class PaymentState(StrEnum):
@@ -211,17 +213,47 @@ class AccountConfigInvalid(Exception):
         self.violations = dict(violations)
 
 
+OWN_KEY = "is your own key; the one of the provider belongs here"
+"""The reason of a violation that the doctor knows by itself: the commonest mix-up of all."""
+
+
+class FieldKind(StrEnum):
+    """How a field is entered."""
+
+    TEXT = "TEXT"
+    PEM = "PEM"
+    """A key or certificate, PEM or bare base64."""
+    PEM_LIST = "PEM_LIST"
+    """One or several certificates one after the other."""
+    URL = "URL"
+
+
+@dataclass(frozen=True)
+class AccountFieldGroup:
+    """Fields that are given together, or not at all: one way of trusting the provider."""
+
+    code: str
+    label_zh: str
+    label_en: str
+    help_zh: str
+    help_en: str
+
+
 @dataclass(frozen=True)
 class AccountField:
-    """One key of an account configuration: forms and the list of secrets are made from these."""
+    """One key of an account configuration: forms, checks and the list of secrets are made from these."""
 
     name: str
     required: bool
+    """In a group: required as soon as another field of the group is given."""
     secret: bool
     label_zh: str
     label_en: str
-    kind: str = "text"
-    """`text`, `pem` (a key or certificate, PEM or bare base64) or `url`."""
+    kind: FieldKind = FieldKind.TEXT
+    help_zh: str = ""
+    """Where to find it at the provider, and what it is easily mistaken for."""
+    help_en: str = ""
+    group: AccountFieldGroup | None = None
 
 
 class Provider(Protocol):
@@ -247,6 +279,14 @@ class Provider(Protocol):
         """Raises AccountConfigInvalid.
 
         Parses every key, so that a bad one is refused when it is entered.
+        """
+
+    def check_account(
+        self, account: ProviderAccount, *, now: datetime, timeout_seconds: float
+    ) -> Sequence[Finding]:
+        """What is right and wrong with an account whose configuration is valid, asked of the provider itself.
+
+        Changes nothing at the provider, and believes nothing that other calls have learned.
         """
 
     def create_payment(

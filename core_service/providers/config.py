@@ -11,27 +11,27 @@ T = TypeVar("T")
 _LONGEST_VALUE = 65536
 
 
+def _missing(field: AccountField) -> str:
+    return "required" if field.group is None else "required beside the other fields of its group"
+
+
 class ConfigChecker:
     """Reads the fields of a configuration; the first finding about a field stands."""
 
     def __init__(self, config: Mapping[str, Any], fields: Sequence[AccountField]) -> None:
         self._config = config
         self._violations: dict[str, str] = {}
+        groups = {field.group for field in fields if config.get(field.name)}
         for field in fields:
             value = config.get(field.name)
-            if field.required and not value:
-                self.refuse(field.name, "required")
+            if field.required and not value and (field.group is None or field.group in groups):
+                self.refuse(field.name, _missing(field))
             elif isinstance(value, str) and len(value) > _LONGEST_VALUE:
                 self.refuse(field.name, "too long")
 
     def refuse(self, name: str, reason: str) -> None:
         """Notes a finding."""
         self._violations.setdefault(name, reason)
-
-    def require(self, name: str, reason: str) -> None:
-        """Notes `reason` when the field is absent or empty."""
-        if not self._config.get(name):
-            self.refuse(name, reason)
 
     def text(self, name: str) -> str:
         """The stripped text of a field, "" when absent; a value of another type is refused."""

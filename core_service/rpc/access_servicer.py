@@ -1,20 +1,19 @@
-"""AccessService: operators and their sessions."""
+"""AccessService: operators, merchants' staff, and their sessions."""
 
 from datetime import UTC, datetime
 
 import grpc
 
-from core_service.application import administration, sessions
+from core_service.application import sessions, staff, staff_sessions, two_step
 from core_service.errors import CoreError
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.operator_rpcs import OperatorRpcs, operator_message
+from core_service.rpc.staff_rpcs import StaffRpcs, staff_message
 from core_service.rpc.timestamps import timestamp
-from core_service.storage.access import OperatorRow
 from novapay.access.v1 import access_service_pb2, access_service_pb2_grpc
 
-_ROLE_PREFIX = "OPERATOR_ROLE_"
 
-
-class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
+class AccessServicer(OperatorRpcs, StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
     """Messages to values and back."""
 
     def SignIn(  # noqa: N802 (named by the proto file, like the others here)
@@ -31,7 +30,7 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
         return access_service_pb2.SignInResponse(
             session_token=opened.token,
             csrf_token=sessions.csrf_token(opened.token.encode()),
-            operator=_operator(opened.session.operator),
+            operator=operator_message(opened.session.operator),
             expires_at=timestamp(opened.session.expires_at),
         )
 
@@ -40,35 +39,44 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     ) -> access_service_pb2.SignOutResponse:
         """End the caller's session."""
         call = call_of(context)
-        sessions.sign_out(call, _session_token(call.session_token))
+        end = sessions.sign_out if call.staff is None else staff_sessions.sign_out
+        end(call, _session_token(call.session_token))
         return access_service_pb2.SignOutResponse()
 
     def GetSession(  # noqa: N802
         self, request: access_service_pb2.GetSessionRequest, context: grpc.ServicerContext
     ) -> access_service_pb2.GetSessionResponse:
         """Who the session belongs to."""
-        token = _session_token(call_of(context).session_token)
+        call = call_of(context)
+        token = _session_token(call.session_token)
+        if call.staff is not None:
+            found = staff_sessions.session_of(token, now=datetime.now(UTC))
+            return access_service_pb2.GetSessionResponse(
+                staff=staff_message(found.member),
+                csrf_token=sessions.csrf_token(token),
+                expires_at=timestamp(found.expires_at),
+            )
         session = sessions.session_of(token, now=datetime.now(UTC))
         return access_service_pb2.GetSessionResponse(
-            operator=_operator(session.operator),
+            operator=operator_message(session.operator),
             csrf_token=sessions.csrf_token(token),
             expires_at=timestamp(session.expires_at),
+            recovery_codes_left=two_step.codes_left(session.operator),
         )
 
-    def CreateOperator(  # noqa: N802
-        self, request: access_service_pb2.CreateOperatorRequest, context: grpc.ServicerContext
-    ) -> access_service_pb2.CreateOperatorResponse:
-        """Add an operator."""
-        role = access_service_pb2.OperatorRole.Name(request.role).removeprefix(_ROLE_PREFIX)
-        operator = administration.create_operator(
-            call_of(context),
-            email=request.email,
-            name=request.name,
-            role=role,
-            password=request.password,
+    def ChangePassword(  # noqa: N802
+        self, request: access_service_pb2.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> access_service_pb2.ChangePasswordResponse:
+        """Change the caller's own password."""
+        call = call_of(context)
+        change = sessions.change_password if call.staff is None else staff.change_password
+        change(
+            call,
+            current=request.current_password,
+            new=request.new_password,
             now=datetime.now(UTC),
         )
-        return access_service_pb2.CreateOperatorResponse(operator=_operator(operator))
+        return access_service_pb2.ChangePasswordResponse()
 
 
 def _session_token(token: bytes | None) -> bytes:
@@ -76,13 +84,3 @@ def _session_token(token: bytes | None) -> bytes:
     if token is None:
         raise CoreError("ADMIN_UNAUTHENTICATED")
     return token
-
-
-def _operator(row: OperatorRow) -> access_service_pb2.Operator:
-    return access_service_pb2.Operator(
-        id=row.id,
-        email=row.email,
-        name=row.name,
-        role=access_service_pb2.OperatorRole.Value(f"{_ROLE_PREFIX}{row.role}"),
-        created_at=timestamp(row.created_at),
-    )

@@ -10,13 +10,14 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
 
 from core_service import metadata
-from core_service.application import access, sessions
+from core_service.application import access, sessions, staff_sessions
 from core_service.application.access import SignedRequest
 from core_service.calls import Call, OperatorIdentity, Principal
 from core_service.errors import CoreError, FieldViolation, invalid_request
@@ -34,7 +35,7 @@ class Peer:
     has_certificate: bool
     """Shown, and checked by TLS."""
 
-    @property
+    @cached_property
     def is_trusted(self) -> bool:
         """Whether the peer may speak for others."""
         if self.has_certificate or self.address is None:
@@ -44,12 +45,17 @@ class Peer:
 
 def peer_of(context: grpc.ServicerContext) -> Peer:
     """Read the transport, which no caller can forge."""
-    kind, _, rest = context.peer().partition(":")
     certificate = context.auth_context().get("x509_pem_cert")
+    return _peer(context.peer(), has_certificate=bool(certificate))
+
+
+@lru_cache(maxsize=1024)
+def _peer(transport: str, *, has_certificate: bool) -> Peer:
+    kind, _, rest = transport.partition(":")
     if kind == "unix":
-        return Peer(None, has_certificate=bool(certificate))
+        return Peer(None, has_certificate=has_certificate)
     host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
-    return Peer(_unmapped(host), has_certificate=bool(certificate))
+    return Peer(_unmapped(host), has_certificate=has_certificate)
 
 
 def metadata_values(entries: Iterable[tuple[str, str | bytes]]) -> Values:
@@ -84,15 +90,20 @@ class Callers:
         self, call: Call, method: Method, peer: Peer, values: Values, request: Any
     ) -> None:
         """Fill in who is calling. Raises CoreError of the families UNAUTHENTICATED and onwards."""
-        call.principal = self._principal(method, peer, values)
+        call.principal = self.principal_of(method, peer, values)
         match call.principal:
             case Principal.MERCHANT:
                 _identify_merchant(call, peer, values, request)
             case Principal.OPERATOR:
                 _identify_operator(call, method, values)
+            case Principal.STAFF:
+                _identify_staff(call, method, values, request)
 
-    def _principal(self, method: Method, peer: Peer, values: Values) -> Principal:
-        """A credential that is sent must be right, whatever else would do for the method."""
+    def principal_of(self, method: Method, peer: Peer, values: Values) -> Principal:
+        """What kind of caller this says to be; costs nothing.
+
+        A credential that is sent must be right, whatever else would do for the method.
+        """
         allowed = method.principals
         if metadata.SERVICE_TOKEN in values:
             if not hmac.compare_digest(values[metadata.SERVICE_TOKEN], self._bearer):
@@ -102,6 +113,8 @@ class Callers:
             return Principal.MERCHANT
         if Principal.OPERATOR in allowed and metadata.SESSION_TOKEN in values:
             return Principal.OPERATOR
+        if Principal.STAFF in allowed and metadata.STAFF_SESSION_TOKEN in values:
+            return Principal.STAFF
         if Principal.PUBLIC in allowed:
             return Principal.PUBLIC
         # Whoever calls for somebody else says whom: then the certificate is not that one's.
@@ -123,6 +136,7 @@ _MERCHANT_VALUES = frozenset(
 _MISSING: Mapping[Principal, str] = {
     Principal.MERCHANT: "API_KEY_REQUIRED",
     Principal.OPERATOR: "ADMIN_UNAUTHENTICATED",
+    Principal.STAFF: "STAFF_UNAUTHENTICATED",
     Principal.SERVICE: "UNAUTHENTICATED",
 }
 
@@ -146,6 +160,10 @@ def _identify_merchant(call: Call, peer: Peer, values: Values, request: Any) -> 
     )
 
 
+_WITHOUT_OWN_PASSWORD = frozenset({"GetSession", "SignOut", "ChangePassword"})
+"""What somebody may call whose password was made by somebody else."""
+
+
 def _identify_operator(call: Call, method: Method, values: Values) -> None:
     token = values[metadata.SESSION_TOKEN]
     operator = sessions.session_of(token, now=datetime.now(UTC)).operator
@@ -153,8 +171,29 @@ def _identify_operator(call: Call, method: Method, values: Values) -> None:
     call.operator = OperatorIdentity(operator.id, operator.email, operator.role)
     if operator.role not in method.roles:
         raise CoreError("PERMISSION_DENIED")
+    if operator.must_change_password and method.name not in _WITHOUT_OWN_PASSWORD:
+        raise CoreError("PASSWORD_CHANGE_REQUIRED")
 
 
+def _identify_staff(call: Call, method: Method, values: Values, request: Any) -> None:
+    """The session says which merchant it is about, whatever the request says."""
+    token = values[metadata.STAFF_SESSION_TOKEN]
+    member = staff_sessions.session_of(token, now=datetime.now(UTC)).member
+    call.session_token = token
+    call.staff = staff_sessions.identity(member)
+    if member.row.role not in method.staff_roles:
+        raise CoreError("PERMISSION_DENIED")
+    if member.row.must_change_password and method.name not in _WITHOUT_OWN_PASSWORD:
+        raise CoreError("PASSWORD_CHANGE_REQUIRED")
+    if "merchant_code" not in request.DESCRIPTOR.fields_by_name:
+        return
+    if not request.merchant_code:
+        request.merchant_code = member.merchant_code
+    elif request.merchant_code != member.merchant_code:
+        raise CoreError("MERCHANT_NOT_FOUND")
+
+
+@lru_cache(maxsize=4096)
 def _unmapped(text: str) -> str:
     """Canonical text of an address, ::ffff:1.2.3.4 as IPv4. Raises ValueError."""
     address = ipaddress.ip_address(text)

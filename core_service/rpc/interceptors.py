@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -17,10 +18,12 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import metadata
-from core_service.application import access, idempotency
+from core_service import logs, metadata
+from core_service.application import access, idempotency, request_log
+from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
 from core_service.client import STATUS_DETAILS
+from core_service.domain.ids import new_id
 from core_service.errors import CoreError, Family
 from core_service.rpc import field_rules
 from core_service.rpc.callers import (
@@ -41,6 +44,7 @@ LEAST_SECONDS = 0.1
 DEFAULT_SECONDS = 10.0
 LONGEST_SECONDS = 60.0
 SHARE_WAIT_SECONDS = 0.25
+LONGEST_REASON = 500
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -59,6 +63,8 @@ class Exchange:
     peer: Peer
     call: Call
     reason: str = "OK"
+    detail: str | None = None
+    """What was wrong, for the merchant's own log."""
     status_details: bytes | None = field(default=None, repr=False)
 
 
@@ -87,6 +93,7 @@ class Interceptors(grpc.ServerInterceptor):
         # Merchants' calls take what there is; nobody else may take all of it.
         self._shares = {
             Principal.OPERATOR: BoundedSemaphore(max(1, threads // 2)),
+            Principal.STAFF: BoundedSemaphore(max(1, threads // 2)),
             Principal.PUBLIC: BoundedSemaphore(max(1, threads * 3 // 4)),
         }
         self.steps: tuple[Step, ...] = (
@@ -141,6 +148,7 @@ class Interceptors(grpc.ServerInterceptor):
                 deadline=0.0,
                 client_address=client_address(peer, values),
                 idempotency_key=_idempotency_key(values),
+                reason=_reason(values),
                 is_active=context.is_active,
             )
             context.novapay_call = call  # type: ignore[attr-defined]
@@ -156,7 +164,7 @@ class Interceptors(grpc.ServerInterceptor):
             given.decode("ascii") if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         )
         set_current_call(call)
-        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        logs.set_request_id(call.request_id)
         started = time.monotonic()
         try:
             return proceed(exchange)
@@ -166,8 +174,10 @@ class Interceptors(grpc.ServerInterceptor):
             if exchange.status_details is not None:
                 trailing.append((STATUS_DETAILS, exchange.status_details))
             exchange.context.set_trailing_metadata(tuple(trailing))
-            _log_exchange(exchange, time.monotonic() - started)
-            structlog.contextvars.clear_contextvars()
+            seconds = time.monotonic() - started
+            _log_exchange(exchange, seconds)
+            _note_signed_request(exchange, seconds)
+            logs.set_request_id(None)
             set_current_call(None)
 
     def answer_errors(self, exchange: Exchange, proceed: Proceed) -> Message:
@@ -187,6 +197,9 @@ class Interceptors(grpc.ServerInterceptor):
         idempotency.forget_unstored(exchange.call, error)
         status = status_of(error)
         exchange.reason = error.reason
+        exchange.detail = "; ".join(
+            [error.message, *(f"{item.field} {item.reason}" for item in error.violations)]
+        )
         exchange.status_details = status.SerializeToString(deterministic=True)
         exchange.context.abort(_CODES[status.code], status.message)
         raise AssertionError("abort always raises")
@@ -201,15 +214,9 @@ class Interceptors(grpc.ServerInterceptor):
         return proceed(exchange)
 
     def limit_work(self, exchange: Exchange, proceed: Proceed) -> Message:
-        """Operators and the public share a part of the threads each."""
-        share = next(
-            (
-                self._shares[principal]
-                for principal in exchange.method.principals
-                if principal in self._shares
-            ),
-            None,
-        )
+        """Operators, merchants' staff and the public share a part of the threads each."""
+        principal = self._callers.principal_of(exchange.method, exchange.peer, exchange.values)
+        share = self._shares.get(principal)
         if share is None:
             return proceed(exchange)
         if not share.acquire(timeout=SHARE_WAIT_SECONDS):
@@ -275,10 +282,39 @@ def _idempotency_key(values: Values) -> str | None:
     return None if key is None else key.decode("latin-1")
 
 
+def _reason(values: Values) -> str | None:
+    """One line of printable text, cut to its longest: it is a note, and no reason to refuse anything."""
+    text = values.get(metadata.REASON, b"").decode("utf-8", "replace")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line[:LONGEST_REASON] or None
+
+
+def _note_signed_request(exchange: Exchange, seconds: float) -> None:
+    """For the merchant's own log; a request without a key id is nobody's."""
+    if Principal.MERCHANT not in exchange.method.principals:
+        return
+    key_id = exchange.values.get(metadata.API_KEY)
+    if key_id is None:
+        return
+    request_log.note(
+        Noted(
+            id=new_id("req"),
+            at=datetime.now(UTC),
+            operation=exchange.method.name,
+            outcome=exchange.reason,
+            detail=exchange.detail,
+            key_id=key_id,
+            client_address=exchange.call.client_address,
+            request_id=exchange.call.request_id,
+            duration_ms=round(seconds * 1000),
+        )
+    )
+
+
 def _log_exchange(exchange: Exchange, seconds: float) -> None:
     call = exchange.call
     merchant = call.merchant
-    _log.info(
+    logs.write_line(
         "rpc",
         method=exchange.method.path,
         request_id=call.request_id,
@@ -286,6 +322,7 @@ def _log_exchange(exchange: Exchange, seconds: float) -> None:
         principal=str(call.principal),
         merchant=None if merchant is None else merchant.facts.code,
         operator=None if call.operator is None else call.operator.id,
+        staff=None if call.staff is None else call.staff.id,
         duration_ms=round(seconds * 1000, 1),
         request_bytes=exchange.request.ByteSize(),
     )

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from core_service.application.channel_accounts import ChannelAccountView
 from core_service.domain import money
+from core_service.domain.merchant import missing_profile_fields
 from core_service.errors import FieldViolation, invalid_request
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.bindings import BindingView
 from core_service.storage.credentials import CredentialRow
-from core_service.storage.merchants import MerchantRow
+from core_service.storage.merchants import MerchantFilter, MerchantRow
 from novapay.merchants.v1 import merchant_service_pb2 as pb
 
 _STATUS_PREFIX = "MERCHANT_STATUS_"
@@ -49,8 +49,14 @@ def time_of(message: Any, field: str, json_name: str) -> datetime | None:
         raise invalid_request(FieldViolation(json_name, "is not a time")) from None
 
 
-def merchant_message(row: MerchantRow) -> pb.Merchant:
-    """A merchant, its callback secret masked."""
+def merchant_filter(request: pb.ListMerchantsRequest) -> MerchantFilter:
+    """Which merchants are asked for; an empty filter is none."""
+    status = _status(request.status) if request.HasField("status") else None
+    return MerchantFilter(request.code or None, request.search.strip() or None, status)
+
+
+def merchant_message(row: MerchantRow, *, for_staff: bool = False) -> pb.Merchant:
+    """A merchant, its callback secret masked; its staff are not told which operator approved it."""
     return pb.Merchant(
         id=row.id,
         code=row.code,
@@ -64,13 +70,18 @@ def merchant_message(row: MerchantRow) -> pb.Merchant:
         onboarding_note=row.onboarding_note,
         review_note=row.review_note,
         approved_at=optional_timestamp(row.approved_at),
-        approved_by=row.approved_by,
+        approved_by=None if for_staff else row.approved_by,
         status_changed_at=optional_timestamp(row.status_changed_at),
         callback_base=row.callback_base,
         notify_secret=row.notify_secret_mask,
         api_ip_whitelist=row.api_ip_whitelist,
         callback_enabled=row.callback_enabled,
         refund_callback_enabled=row.refund_callback_enabled,
+        return_delay_seconds=row.return_delay_seconds,
+        logo_etag=row.logo_etag or "",
+        missing_profile_fields=missing_profile_fields(row),
+        previous_notify_secret_until=optional_timestamp(row.previous_notify_secret_until),
+        callback_confirmed_at=optional_timestamp(row.callback_confirmed_at),
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )
@@ -89,23 +100,6 @@ def binding_message(view: BindingView) -> pb.Binding:
         min_amount=_amount(row.min_amount_fen),
         max_amount=_amount(row.max_amount_fen),
         fee_rate=money.format_rate(row.fee_rate),
-        created_at=timestamp(row.created_at),
-        updated_at=timestamp(row.updated_at),
-    )
-
-
-def account_message(view: ChannelAccountView) -> pb.ChannelAccount:
-    """An account, its secrets masked."""
-    row = view.row
-    return pb.ChannelAccount(
-        id=row.id,
-        merchant_code=view.merchant_code,
-        channel_code=row.channel_code,
-        display_name=row.display_name,
-        enabled=row.enabled,
-        callback_token=view.callback_token,
-        callback_url=view.callback_url,
-        config=row.config_masked,
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )

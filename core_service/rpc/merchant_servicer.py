@@ -4,19 +4,22 @@ from datetime import UTC, datetime
 
 import grpc
 
-from core_service.application import bindings
+from core_service.application import account_checks, bindings
+from core_service.application.admin_values import provider_of
 from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.credentials import Credentials
 from core_service.application.merchants import Merchants
+from core_service.rpc import account_messages
 from core_service.rpc import merchant_messages as messages
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.self_service_rpcs import SelfServiceRpcs
 from novapay.merchants.v1 import merchant_service_pb2 as pb
 from novapay.merchants.v1.merchant_service_pb2_grpc import MerchantServiceServicer
 
 _Context = grpc.ServicerContext
 
 
-class MerchantServicer(MerchantServiceServicer):
+class MerchantServicer(SelfServiceRpcs, MerchantServiceServicer):
     """Turns requests into use cases and rows into answers."""
 
     def __init__(
@@ -31,7 +34,9 @@ class MerchantServicer(MerchantServiceServicer):
     ) -> pb.ListMerchantsResponse:
         """Answer a page of merchants, newest first."""
         page = self._merchants.newest(
-            request.code, page_size=request.page_size, page_token=request.page_token
+            messages.merchant_filter(request),
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return pb.ListMerchantsResponse(
             merchants=[messages.merchant_message(row) for row in page.items],
@@ -50,20 +55,44 @@ class MerchantServicer(MerchantServiceServicer):
         self, request: pb.GetMerchantRequest, context: _Context
     ) -> pb.GetMerchantResponse:
         """Show a merchant."""
-        row = self._merchants.get(request.id)
-        return pb.GetMerchantResponse(merchant=messages.merchant_message(row))
+        call = call_of(context)
+        row = self._merchants.get(call, request.id)
+        return pb.GetMerchantResponse(
+            merchant=messages.merchant_message(row, for_staff=call.staff is not None)
+        )
 
     def UpdateMerchant(  # noqa: N802 (named by the protocol)
         self, request: pb.UpdateMerchantRequest, context: _Context
     ) -> pb.UpdateMerchantResponse:
         """Change a merchant."""
+        call = call_of(context)
         row = self._merchants.update(
-            call_of(context),
+            call,
             request.id,
             messages.changes_of(request, naming=("id",)),
             now=datetime.now(UTC),
         )
-        return pb.UpdateMerchantResponse(merchant=messages.merchant_message(row))
+        return pb.UpdateMerchantResponse(
+            merchant=messages.merchant_message(row, for_staff=call.staff is not None)
+        )
+
+    def GetMerchantLogo(  # noqa: N802 (named by the protocol)
+        self, request: pb.GetMerchantLogoRequest, context: _Context
+    ) -> pb.GetMerchantLogoResponse:
+        """Show a merchant's logo."""
+        return pb.GetMerchantLogoResponse(
+            **vars(self._merchants.logo(call_of(context), request.id))
+        )
+
+    def SetMerchantLogo(  # noqa: N802 (named by the protocol)
+        self, request: pb.SetMerchantLogoRequest, context: _Context
+    ) -> pb.SetMerchantLogoResponse:
+        """Set or remove a merchant's logo."""
+        call = call_of(context)
+        row = self._merchants.set_logo(call, request.id, request.content, now=datetime.now(UTC))
+        return pb.SetMerchantLogoResponse(
+            merchant=messages.merchant_message(row, for_staff=call.staff is not None)
+        )
 
     def ListBindings(  # noqa: N802 (named by the protocol)
         self, request: pb.ListBindingsRequest, context: _Context
@@ -90,6 +119,33 @@ class MerchantServicer(MerchantServiceServicer):
         )
         return pb.SetBindingResponse(binding=messages.binding_message(view))
 
+    def DescribeChannelAccount(  # noqa: N802 (named by the protocol)
+        self, request: pb.DescribeChannelAccountRequest, context: _Context
+    ) -> pb.DescribeChannelAccountResponse:
+        """Show the fields that a channel's provider declares."""
+        return account_messages.description_message(provider_of(request.channel_code))
+
+    def CheckChannelAccount(  # noqa: N802 (named by the protocol)
+        self, request: pb.CheckChannelAccountRequest, context: _Context
+    ) -> pb.CheckChannelAccountResponse:
+        """Examine an account now."""
+        found = account_checks.check_for(call_of(context), request.id, now=datetime.now(UTC))
+        return pb.CheckChannelAccountResponse(check=account_messages.check_message(found))
+
+    def ListAccountTroubles(  # noqa: N802 (named by the protocol)
+        self, request: pb.ListAccountTroublesRequest, context: _Context
+    ) -> pb.ListAccountTroublesResponse:
+        """Answer a page of accounts that are not well."""
+        page = account_checks.in_trouble(
+            account_messages.severity_of(request),
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListAccountTroublesResponse(
+            troubles=[account_messages.trouble_message(row) for row in page.items],
+            next_page_token=page.next_token,
+        )
+
     def CreateChannelAccount(  # noqa: N802 (named by the protocol)
         self, request: pb.CreateChannelAccountRequest, context: _Context
     ) -> pb.CreateChannelAccountResponse:
@@ -102,7 +158,7 @@ class MerchantServicer(MerchantServiceServicer):
             config=request.config,
             now=datetime.now(UTC),
         )
-        return pb.CreateChannelAccountResponse(account=messages.account_message(view))
+        return pb.CreateChannelAccountResponse(account=account_messages.account_message(view))
 
     def ListChannelAccounts(  # noqa: N802 (named by the protocol)
         self, request: pb.ListChannelAccountsRequest, context: _Context
@@ -110,7 +166,7 @@ class MerchantServicer(MerchantServiceServicer):
         """Answer a merchant's accounts."""
         views = self._channel_accounts.of_merchant(request.merchant_code)
         return pb.ListChannelAccountsResponse(
-            accounts=[messages.account_message(view) for view in views]
+            accounts=[account_messages.account_message(view) for view in views]
         )
 
     def UpdateChannelAccount(  # noqa: N802 (named by the protocol)
@@ -125,7 +181,7 @@ class MerchantServicer(MerchantServiceServicer):
             config=request.config if request.HasField("config") else None,
             now=datetime.now(UTC),
         )
-        return pb.UpdateChannelAccountResponse(account=messages.account_message(view))
+        return pb.UpdateChannelAccountResponse(account=account_messages.account_message(view))
 
     def CreateCredential(  # noqa: N802 (named by the protocol)
         self, request: pb.CreateCredentialRequest, context: _Context

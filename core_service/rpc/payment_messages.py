@@ -1,11 +1,16 @@
 """Orders and refunds as messages. Amounts are yuan with two decimals, rates have four."""
 
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
+
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
+from core_service.domain.checkout import CheckoutState
 from core_service.domain.money import format_fen, format_rate
 from core_service.domain.payment_order import OPEN_STATUSES
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.payment_orders import OrderView, PaymentOrderRow
+from core_service.storage.refund_lists import RefundView
 from core_service.storage.refunds import RefundRow
 from novapay.payments.v1 import payment_service_pb2 as payments
 from novapay.refunds.v1 import refund_service_pb2 as refunds
@@ -27,9 +32,28 @@ _REFUND_STATUS = {
 }
 
 
-def order_status(order: PaymentOrderRow) -> "payments.OrderStatus.ValueType":
+def order_status(status: str) -> "payments.OrderStatus.ValueType":
     """The status as the enum's number."""
-    return _ORDER_STATUS[order.status]
+    return _ORDER_STATUS[status]
+
+
+def callback_status(status: str) -> "payments.CallbackStatus.ValueType":
+    """A delivery's status as the enum's number."""
+    return _CALLBACK_STATUS[status]
+
+
+def status_name(request: Message, field: str, enum: EnumDescriptor) -> str | None:
+    """The status that a filter wants, as storage names it; None: any."""
+    number = getattr(request, field)
+    if not number:
+        return None
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return str(enum.values_by_number[number].name.removeprefix(prefix))
+
+
+def checkout_state(state: CheckoutState) -> "payments.CheckoutState.ValueType":
+    """The state as the enum's number."""
+    return payments.CheckoutState.Value(f"CHECKOUT_STATE_{state}")
 
 
 def order_message(
@@ -49,7 +73,7 @@ def order_message(
         currency=order.currency,
         subject=order.subject,
         description=order.description,
-        status=order_status(order),
+        status=order_status(order.status),
         provider_status=order.provider_status,
         gateway_order_id=order.gateway_order_id,
         checkout_url=order.checkout_url,
@@ -89,10 +113,26 @@ def refund_message(
     refund: RefundRow, order: PaymentOrderRow, merchant: MerchantSnapshot
 ) -> refunds.Refund:
     """A refund as the contract shows it."""
+    return refund_view_message(
+        RefundView(
+            refund,
+            merchant.facts.code,
+            order.external_order_id,
+            order.channel_code,
+            order.currency,
+            order.gateway_order_id,
+            order.account_id,
+        )
+    )
+
+
+def refund_view_message(order: RefundView) -> refunds.Refund:
+    """The same from a list."""
+    refund = order.refund
     return refunds.Refund(
         id=refund.id,
-        merchant_code=merchant.facts.code,
-        payment_order_id=order.id,
+        merchant_code=order.merchant_code,
+        payment_order_id=refund.order_id,
         external_order_id=order.external_order_id,
         channel_code=order.channel_code,
         external_refund_id=refund.external_refund_id,

@@ -22,7 +22,9 @@ from core_service.errors import FieldViolation, invalid_request
 from core_service.providers import registry
 from core_service.providers.base import NotificationRequest, Provider
 from core_service.rpc.interceptors import call_of
-from core_service.rpc.payment_messages import order_message, order_status
+from core_service.rpc.oversight_servicer import OversightMethods
+from core_service.rpc.payment_messages import checkout_state, order_message, order_status
+from core_service.rpc.stored_answers import as_stored
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from novapay.payments.v1 import payment_service_pb2 as pb
 from novapay.payments.v1 import payment_service_pb2_grpc
@@ -36,7 +38,7 @@ def merchant_of(call: Call, merchant_code: str) -> MerchantSnapshot:
     return merchant_cache.by_code(merchant_code)
 
 
-class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
+class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceServicer):
     """Messages to values and back."""
 
     def __init__(self, public_base_url: str) -> None:
@@ -81,8 +83,9 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             encode=lambda result: message(result).SerializeToString(),
             now=datetime.now(UTC),
         )
-        if isinstance(answer, Replay):
-            return pb.CreatePaymentOrderResponse.FromString(answer.response)
+        if answer.response is not None:
+            return as_stored(answer.response)  # type: ignore[no-any-return]
+        assert isinstance(answer, OrderResult)
         return message(answer)
 
     def QueryPaymentOrder(  # noqa: N802
@@ -119,7 +122,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             now=datetime.now(UTC),
         )
         if isinstance(answer, Replay):
-            return pb.ClosePaymentOrderResponse.FromString(answer.response)
+            return as_stored(answer.response)  # type: ignore[no-any-return]
         return message(answer)
 
     def HandleProviderNotification(  # noqa: N802
@@ -152,7 +155,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             amount=format_fen(order.amount_fen),
             currency=order.currency,
             subject=order.subject,
-            status=order_status(order),
+            status=order_status(order.status),
             channel_code=order.channel_code,
             payment_mode=order.payment_mode or "",
             checkout_url=view.checkout_url,
@@ -160,7 +163,18 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             expire_at=timestamp(order.expire_at),
             paid_at=optional_timestamp(order.paid_at),
             refunded_amount=format_fen(order.refunded_fen),
+            merchant_logo_etag=view.logo_etag,
+            return_delay_seconds=view.return_delay_seconds,
+            state=checkout_state(view.state),
+            external_order_id=order.external_order_id,
+            may_change=view.may_change,
         )
+
+    def GetCheckoutLogo(  # noqa: N802
+        self, request: pb.GetCheckoutLogoRequest, context: grpc.ServicerContext
+    ) -> pb.GetCheckoutLogoResponse:
+        """The merchant's logo beside an order."""
+        return pb.GetCheckoutLogoResponse(**vars(checkout.logo_of(request.order_id)))
 
     def RetryCallback(  # noqa: N802
         self, request: pb.RetryCallbackRequest, context: grpc.ServicerContext

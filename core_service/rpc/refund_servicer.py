@@ -9,8 +9,15 @@ from core_service.application.idempotency import Replay
 from core_service.application.payment_orders import References
 from core_service.application.refunds import CreateRefund, RefundResult
 from core_service.rpc.interceptors import call_of
-from core_service.rpc.payment_messages import refund_message
+from core_service.rpc.merchant_messages import time_of
+from core_service.rpc.payment_messages import refund_message, refund_view_message, status_name
 from core_service.rpc.payment_servicer import merchant_of
+from core_service.rpc.scope import scope_of
+from core_service.rpc.stored_answers import as_stored
+from core_service.rpc.timestamps import optional_timestamp
+from core_service.storage import refund_lists
+from core_service.storage.listing import wanted_page
+from core_service.storage.refund_lists import RefundFilter
 from novapay.refunds.v1 import refund_service_pb2 as pb
 from novapay.refunds.v1 import refund_service_pb2_grpc
 
@@ -48,7 +55,7 @@ class RefundServicer(refund_service_pb2_grpc.RefundServiceServicer):
             now=datetime.now(UTC),
         )
         if isinstance(answer, Replay):
-            return pb.CreateRefundResponse.FromString(answer.response)
+            return as_stored(answer.response)  # type: ignore[no-any-return]
         return message(answer)
 
     def QueryRefund(  # noqa: N802
@@ -65,3 +72,21 @@ class RefundServicer(refund_service_pb2_grpc.RefundServiceServicer):
         sync = request.sync if request.HasField("sync") else True
         result = refunds.query(call, merchant, names, sync=sync, now=datetime.now(UTC))
         return pb.QueryRefundResponse(refund=refund_message(result.refund, result.order, merchant))
+
+    def ListRefunds(  # noqa: N802
+        self, request: pb.ListRefundsRequest, context: grpc.ServicerContext
+    ) -> pb.ListRefundsResponse:
+        """A page of refunds."""
+        wanted = RefundFilter(
+            merchant_id=scope_of(call_of(context), request.merchant_code),
+            status=status_name(request, "status", pb.RefundStatus.DESCRIPTOR),
+            created_from=time_of(request, "created_from", "createdFrom"),
+            created_to=time_of(request, "created_to", "createdTo"),
+            is_stuck=request.stuck,
+        )
+        page = refund_lists.newest(wanted, wanted_page(request.page_size, request.page_token))
+        return pb.ListRefundsResponse(
+            refunds=[refund_view_message(view) for view in page.items],
+            next_page_token=page.next_token,
+            searched_back_to=optional_timestamp(page.searched_back_to),
+        )

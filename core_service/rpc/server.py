@@ -15,11 +15,12 @@ from grpc_reflection.v1alpha import reflection
 
 from core_service.metadata import MAX_METADATA_BYTES
 from core_service.rpc.interceptors import Interceptors
+from core_service.rpc.stored_answers import bytes_of
 from core_service.schema import SchemaIncomplete, methods, service_names
 
 THREADS = 16
-MAX_CALLS = THREADS * 3 // 2
-"""Running and waiting; more are refused by gRPC at once."""
+MAX_CALLS = THREADS * 2
+"""Running and waiting; more are refused by gRPC at once. An edge has at most so many under way, wherever they go."""
 STOP_SECONDS = 12.0
 HEALTH_INTERVAL_SECONDS = 0.25
 
@@ -155,7 +156,7 @@ def _register(server: grpc.Server, servicers: Mapping[str, Any]) -> None:
             handlers[method.name] = grpc.unary_unary_rpc_method_handler(
                 getattr(servicer, method.name),
                 request_deserializer=method.request_type.FromString,
-                response_serializer=method.response_type.SerializeToString,
+                response_serializer=bytes_of,
             )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 

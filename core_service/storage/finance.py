@@ -4,7 +4,7 @@ from datetime import datetime
 
 from core_service.domain.ids import new_id
 from core_service.domain.ledger import Line
-from core_service.storage.database import execute, fetch_one
+from core_service.storage.database import execute, fetch_all, fetch_one
 
 
 def post(
@@ -37,77 +37,90 @@ def post(
     )
 
 
-CHECKS: dict[str, str] = {
-    "journals_sum_to_zero": (
-        "SELECT count(*) AS n FROM (SELECT 1 FROM journal_lines GROUP BY merchant_id, journal_id "
-        "HAVING sum(amount_fen) <> 0) broken"
-    ),
-    "every_journal_has_lines": (
-        "SELECT count(*) AS n FROM journals j WHERE NOT EXISTS (SELECT 1 FROM journal_lines l "
-        "WHERE (l.merchant_id, l.journal_id) = (j.merchant_id, j.id))"
-    ),
-    "paid_orders_are_booked_once": (
-        "SELECT count(*) AS n FROM payment_orders o FULL JOIN (SELECT * FROM journals WHERE kind = 'CAPTURE') j "
-        "ON (j.merchant_id, j.order_id) = (o.merchant_id, o.id) "
-        "WHERE (coalesce(o.status, '') = 'SUCCEEDED') <> (j.id IS NOT NULL)"
-    ),
-    "refunds_are_booked_once": (
-        "SELECT count(*) AS n FROM refunds r FULL JOIN (SELECT * FROM journals WHERE kind = 'REFUND') j "
-        "ON (j.merchant_id, j.refund_id) = (r.merchant_id, r.id) "
-        "WHERE (coalesce(r.status, '') = 'SUCCEEDED') <> (j.id IS NOT NULL)"
-    ),
-    "journals_have_the_amounts": (
-        "SELECT count(*) AS n FROM journals j "
-        "JOIN journal_lines l ON (l.merchant_id, l.journal_id) = (j.merchant_id, j.id) "
-        "LEFT JOIN payment_orders o ON (o.merchant_id, o.id) = (j.merchant_id, j.order_id) "
-        "LEFT JOIN refunds r ON (r.merchant_id, r.id) = (j.merchant_id, j.refund_id) "
-        "WHERE l.account = 'provider_balance' AND l.amount_fen <> "
-        "CASE j.kind WHEN 'REFUND' THEN -r.amount_fen ELSE o.amount_fen END"
-    ),
-    "reservations_equal_refunds": (
-        "SELECT count(*) AS n FROM payment_orders o "
-        "WHERE refund_reserved_fen <> (SELECT coalesce(sum(r.amount_fen), 0) "
-        "FROM refunds r WHERE (r.merchant_id, r.order_id) = (o.merchant_id, o.id) AND r.status <> 'FAILED')"
-    ),
-    "refunded_equals_refunds": (
-        "SELECT count(*) AS n FROM payment_orders o WHERE refunded_fen <> (SELECT coalesce(sum(r.amount_fen), 0) "
-        "FROM refunds r WHERE (r.merchant_id, r.order_id) = (o.merchant_id, o.id) AND r.status = 'SUCCEEDED')"
-    ),
-    "paid_orders_have_their_payment": (
-        "SELECT count(*) AS n FROM payment_orders o WHERE (status = 'SUCCEEDED') <> EXISTS (SELECT 1 "
-        "FROM received_payments p WHERE (p.merchant_id, p.order_id) = (o.merchant_id, o.id) AND NOT p.duplicate)"
-    ),
-    # Entered once more than left: times do not order events, for a slow request brings the time it began at.
-    "history_ends_where_the_order_is": (
-        "SELECT count(*) AS n FROM payment_orders o WHERE 1 <> (SELECT count(*) FILTER (WHERE after_status = o.status) "
-        "- count(*) FILTER (WHERE before_status = o.status) FROM payment_events e "
-        "WHERE (e.merchant_id, e.order_id) = (o.merchant_id, o.id) AND e.refund_id IS NULL "
-        "AND e.before_status IS DISTINCT FROM e.after_status)"
-    ),
-    "refunds_end_where_their_history_ends": (
-        "SELECT count(*) AS n FROM refunds r WHERE 1 <> (SELECT count(*) FILTER (WHERE after_status = r.status) "
-        "- count(*) FILTER (WHERE before_status = r.status) FROM payment_events e "
-        "WHERE (e.merchant_id, e.order_id, e.refund_id) = (r.merchant_id, r.order_id, r.id) "
-        "AND e.before_status IS DISTINCT FROM e.after_status)"
-    ),
-    "second_payments_are_booked": (
-        "SELECT count(*) AS n FROM (SELECT merchant_id, order_id, count(*) AS seen FROM received_payments "
-        "WHERE duplicate GROUP BY merchant_id, order_id) p FULL JOIN (SELECT merchant_id, order_id, "
-        "count(*) AS booked FROM journals WHERE kind = 'DUPLICATE' GROUP BY merchant_id, order_id) j "
-        "USING (merchant_id, order_id) WHERE seen IS DISTINCT FROM booked"
-    ),
-    "deliveries_tell_what_happened": (
-        "SELECT count(*) AS n FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM payment_events e "
-        "WHERE (e.merchant_id, e.order_id) = (d.merchant_id, d.order_id) "
-        "AND coalesce(e.refund_id, e.order_id) = d.subject_id AND e.after_status = d.resulting_status)"
-    ),
-    "deliveries_end_as_their_attempts_say": (
-        "SELECT count(*) AS n FROM deliveries d "
-        "WHERE (status = 'DELIVERED') <> EXISTS (SELECT 1 FROM delivery_attempts a "
-        "WHERE (a.merchant_id, a.delivery_id) = (d.merchant_id, d.id) AND a.outcome = 'delivered')"
-    ),
+Slice = tuple[tuple[str, str], tuple[str, str]]
+"""Keys (merchant, id): rows after the first, up to and with the second."""
+
+_JOURNAL = "SELECT 1 FROM journals j WHERE j.merchant_id = x.merchant_id AND"
+_REFUNDS = (
+    "SELECT coalesce(sum(r.amount_fen), 0) FROM refunds r "
+    "WHERE r.merchant_id = x.merchant_id AND r.order_id = x.id AND"
+)
+# Entered once more than left: times do not order events, for a slow request brings the time it began at.
+_HISTORY = (
+    "1 <> (SELECT count(*) FILTER (WHERE after_status = x.status) - count(*) FILTER (WHERE before_status = x.status) "
+    "FROM payment_events e WHERE e.merchant_id = x.merchant_id AND e.before_status IS DISTINCT FROM e.after_status AND"
+)
+
+CHECKS: dict[str, dict[str, str]] = {
+    "journals_sum_to_zero": {
+        "journals": "0 <> (SELECT coalesce(sum(l.amount_fen), 0) FROM journal_lines l "
+        "WHERE l.merchant_id = x.merchant_id AND l.journal_id = x.id)",
+    },
+    "every_journal_has_lines": {
+        "journals": "NOT EXISTS (SELECT 1 FROM journal_lines l "
+        "WHERE l.merchant_id = x.merchant_id AND l.journal_id = x.id)",
+    },
+    "paid_orders_are_booked_once": {
+        "payment_orders": "(x.status = 'SUCCEEDED') <> EXISTS "
+        f"({_JOURNAL} j.source = 'capture:' || x.id AND j.kind = 'CAPTURE' AND j.order_id = x.id)",
+        "journals": "x.kind = 'CAPTURE' AND NOT EXISTS (SELECT 1 FROM payment_orders o "
+        "WHERE o.merchant_id = x.merchant_id AND o.id = x.order_id AND o.status = 'SUCCEEDED' "
+        "AND x.source = 'capture:' || o.id)",
+    },
+    "refunds_are_booked_once": {
+        "refunds": "(x.status = 'SUCCEEDED') <> EXISTS "
+        f"({_JOURNAL} j.source = 'refund:' || x.id AND j.kind = 'REFUND' AND j.refund_id = x.id)",
+        "journals": "x.kind = 'REFUND' AND NOT EXISTS (SELECT 1 FROM refunds r "
+        "WHERE r.merchant_id = x.merchant_id AND r.id = x.refund_id AND r.status = 'SUCCEEDED' "
+        "AND x.source = 'refund:' || r.id)",
+    },
+    "journals_have_the_amounts": {
+        "journals": "EXISTS (SELECT 1 FROM journal_lines l WHERE l.merchant_id = x.merchant_id "
+        "AND l.journal_id = x.id AND l.account = 'provider_balance' AND l.amount_fen <> CASE x.kind "
+        "WHEN 'REFUND' THEN (SELECT -r.amount_fen FROM refunds r "
+        "WHERE r.merchant_id = x.merchant_id AND r.id = x.refund_id) "
+        "ELSE (SELECT o.amount_fen FROM payment_orders o "
+        "WHERE o.merchant_id = x.merchant_id AND o.id = x.order_id) END)",
+    },
+    "reservations_equal_refunds": {
+        "payment_orders": f"x.refund_reserved_fen <> ({_REFUNDS} r.status <> 'FAILED')",
+    },
+    "refunded_equals_refunds": {
+        "payment_orders": f"x.refunded_fen <> ({_REFUNDS} r.status = 'SUCCEEDED')",
+    },
+    "paid_orders_have_their_payment": {
+        "payment_orders": "(x.status = 'SUCCEEDED') <> EXISTS (SELECT 1 FROM received_payments p "
+        "WHERE p.merchant_id = x.merchant_id AND p.order_id = x.id AND NOT p.duplicate)",
+    },
+    "history_ends_where_the_order_is": {
+        "payment_orders": f"{_HISTORY} e.order_id = x.id AND e.refund_id IS NULL)",
+    },
+    "refunds_end_where_their_history_ends": {
+        "refunds": f"{_HISTORY} e.order_id = x.order_id AND e.refund_id = x.id)",
+    },
+    "second_payments_are_booked": {
+        "payment_orders": "EXISTS (SELECT 1 FROM received_payments p "  # noqa: S608 (constants)
+        f"WHERE p.merchant_id = x.merchant_id AND p.order_id = x.id AND p.duplicate AND NOT EXISTS ({_JOURNAL} "
+        "j.source = 'duplicate:' || p.order_id || ':' || p.gateway_order_id))",
+        "journals": "x.kind = 'DUPLICATE' AND NOT EXISTS (SELECT 1 FROM received_payments p "
+        "WHERE p.merchant_id = x.merchant_id AND p.order_id = x.order_id AND p.duplicate "
+        "AND x.source = 'duplicate:' || p.order_id || ':' || p.gateway_order_id)",
+    },
+    "deliveries_tell_what_happened": {
+        "deliveries": "NOT EXISTS (SELECT 1 FROM payment_events e WHERE e.merchant_id = x.merchant_id "
+        "AND e.order_id = x.order_id AND coalesce(e.refund_id, e.order_id) = x.subject_id "
+        "AND e.after_status = x.resulting_status)",
+    },
+    "deliveries_end_as_their_attempts_say": {
+        "deliveries": "(x.status = 'DELIVERED') <> EXISTS (SELECT 1 FROM delivery_attempts a "
+        "WHERE a.merchant_id = x.merchant_id AND a.delivery_id = x.id AND a.outcome = 'delivered')",
+    },
 }
-"""Name → statement that counts the rows which break it."""
+"""Name → table → what is true of a row `x` that breaks the check. Each can be asked of a slice of the table."""
+
+TABLES = ("payment_orders", "refunds", "journals", "deliveries")
+"""Those that the checks go through."""
+FIRST_KEY = ("", "")
 
 
 def read_one_instant() -> None:
@@ -115,11 +128,37 @@ def read_one_instant() -> None:
     execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-def count_violations(name: str) -> int:
-    """Rows that break one check."""
-    row = fetch_one(CHECKS[name])
-    assert row is not None
-    return int(row["n"])
+def count_violations(
+    name: str, *, tables: tuple[str, ...] = TABLES, rows: Slice | None = None
+) -> int:
+    """Rows that break one check, in these tables, or in one slice."""
+    within: str = "true"
+    parameters: tuple[str, ...] = ()
+    if rows is not None:
+        within = "(x.merchant_id, x.id) > (%s, %s) AND (x.merchant_id, x.id) <= (%s, %s)"
+        parameters = (*rows[0], *rows[1])
+    total = 0
+    for table, broken in CHECKS[name].items():
+        if table in tables:
+            row = fetch_one(
+                f"SELECT count(*) AS n FROM {table} x WHERE {within} AND ({broken})",  # noqa: S608 (constants)
+                parameters,
+            )
+            assert row is not None
+            total += int(row["n"])
+    return total
+
+
+def end_of_slice(table: str, after: tuple[str, str], size: int) -> tuple[tuple[str, str], int]:
+    """The key of the last of the next `size` rows, and how many there are; `after` itself at the end."""
+    rows = fetch_all(
+        f"SELECT merchant_id, id FROM {table} WHERE (merchant_id, id) > (%s, %s) "  # noqa: S608 (constants)
+        "ORDER BY merchant_id, id LIMIT %s",
+        (*after, size),
+    )
+    if not rows:
+        return after, 0
+    return (rows[-1]["merchant_id"], rows[-1]["id"]), len(rows)
 
 
 def total_fen(kind: str) -> int:

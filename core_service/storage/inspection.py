@@ -10,6 +10,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 
 from core_service.storage import sealed_places
+from core_service.storage.sealed_places import SEALED_COLUMNS
 from core_service.storage.secret_box import Place
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -58,20 +59,13 @@ def server_facts(database_url: str) -> ServerFacts:
 def sealed_values(database_url: str) -> Iterator[SealedValue]:
     """Every stored secret, in batches: a whole table need not fit into memory."""
     with _reading(database_url) as connection:
-        rows = _rows(connection, "SELECT id, notify_secret_sealed FROM merchants")
-        for merchant_id, sealed in rows:
-            yield SealedValue(sealed_places.notify_secret(merchant_id), bytes(sealed))
-        rows = _rows(connection, "SELECT merchant_id, key_id, secret_sealed FROM credentials")
-        for merchant_id, key_id, sealed in rows:
-            yield SealedValue(sealed_places.credential_secret(merchant_id, key_id), bytes(sealed))
-        rows = _rows(connection, "SELECT merchant_id, id, config_sealed FROM channel_accounts")
-        for merchant_id, account_id, sealed in rows:
-            yield SealedValue(sealed_places.account_config(merchant_id, account_id), bytes(sealed))
-        rows = _rows(
-            connection, "SELECT id, totp_sealed FROM operators WHERE totp_sealed IS NOT NULL"
-        )
-        for operator_id, sealed in rows:
-            yield SealedValue(sealed_places.operator_totp(operator_id), bytes(sealed))
+        for column in SEALED_COLUMNS:
+            statement = (
+                f"SELECT {column.merchant}, {column.row}, {column.column} FROM {column.table}"
+                f" WHERE {column.column} IS NOT NULL"
+            )
+            for merchant_id, row_id, sealed in _rows(connection, statement):
+                yield SealedValue(column.place(merchant_id, row_id), bytes(sealed))
 
 
 def enabled_accounts(database_url: str) -> Iterator[SealedAccount]:

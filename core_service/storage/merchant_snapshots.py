@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,16 @@ def version_by_key(key_id: str) -> VersionOf | None:
     )
 
 
+_BY_ACCOUNT = Prepared(
+    "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
+    "WHERE a.id = %(account_id)s"
+)
+
+
 def version_by_account(account_id: str) -> VersionOf | None:
     """None: no such channel account."""
-    return _version(
-        "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
-        "WHERE a.id = %s",
-        account_id,
-    )
+    row = fetch_one(_BY_ACCOUNT, {"account_id": account_id})
+    return None if row is None else VersionOf(row["id"], row["version"])
 
 
 class NonceOutcome(StrEnum):
@@ -83,6 +86,22 @@ class NonceOutcome(StrEnum):
     """The merchant changed since it was read: nothing was spent."""
 
 
+_SPEND_NONCE = Prepared("""
+    WITH merchant AS (
+        SELECT version FROM merchants WHERE id = %(merchant_id)s
+    ), spent AS (
+        INSERT INTO nonces AS n (merchant_id, nonce, expires_at)
+        SELECT %(merchant_id)s, %(nonce)s, %(expires_at)s
+        FROM merchant WHERE version = %(version)s
+        ON CONFLICT (merchant_id, nonce) DO UPDATE SET expires_at = EXCLUDED.expires_at
+        WHERE n.expires_at < now()
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT 1 FROM spent) AS spent,
+           EXISTS (SELECT 1 FROM merchant WHERE version = %(version)s) AS current
+    """)
+
+
 def spend_nonce(
     merchant_id: str, nonce: str, *, expires_at: datetime, version: int
 ) -> NonceOutcome:
@@ -91,20 +110,7 @@ def spend_nonce(
     One statement decides, so two requests with one nonce never both pass, in whatever processes.
     """
     row = fetch_one(
-        """
-        WITH merchant AS (
-            SELECT version FROM merchants WHERE id = %(merchant_id)s
-        ), spent AS (
-            INSERT INTO nonces AS n (merchant_id, nonce, expires_at)
-            SELECT %(merchant_id)s, %(nonce)s, %(expires_at)s
-            FROM merchant WHERE version = %(version)s
-            ON CONFLICT (merchant_id, nonce) DO UPDATE SET expires_at = EXCLUDED.expires_at
-            WHERE n.expires_at < now()
-            RETURNING 1
-        )
-        SELECT EXISTS (SELECT 1 FROM spent) AS spent,
-               EXISTS (SELECT 1 FROM merchant WHERE version = %(version)s) AS current
-        """,
+        _SPEND_NONCE,
         {
             "merchant_id": merchant_id,
             "nonce": nonce,

@@ -39,9 +39,14 @@ class Merchants(Table):
     callback_base = peewee.TextField(null=True)
     notify_secret_sealed = peewee.BlobField()
     notify_secret_mask = peewee.TextField()
+    previous_notify_secret_sealed = peewee.BlobField(null=True)
+    previous_notify_secret_until = DateTimeTZField(null=True)
     api_ip_whitelist = peewee.TextField(null=True)
     callback_enabled = peewee.BooleanField()
     refund_callback_enabled = peewee.BooleanField()
+    return_delay_seconds = peewee.IntegerField()
+    logo_etag = peewee.TextField(null=True)
+    callback_confirmed_at = DateTimeTZField(null=True)
     version = peewee.BigIntegerField()
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
@@ -68,9 +73,16 @@ class MerchantRow:
     callback_base: str | None
     notify_secret_sealed: bytes
     notify_secret_mask: str
+    previous_notify_secret_sealed: bytes | None
+    """Still signs beside the new one until the time that follows."""
+    previous_notify_secret_until: datetime | None
     api_ip_whitelist: str | None
     callback_enabled: bool
     refund_callback_enabled: bool
+    return_delay_seconds: int
+    logo_etag: str | None
+    callback_confirmed_at: datetime | None
+    """When `callback_base`, as it is, first answered a test event with a 2xx."""
     version: int
     created_at: datetime
     updated_at: datetime
@@ -88,6 +100,15 @@ def save(row: MerchantRow) -> MerchantRow:
     return saved
 
 
+def confirm_callback(merchant_id: str, url: str, *, now: datetime) -> None:
+    """Notes that `url` answered a test event, while it still is the merchant's address."""
+    execute(
+        "UPDATE merchants SET callback_confirmed_at = %s "
+        "WHERE id = %s AND callback_base = %s AND callback_confirmed_at IS NULL",
+        (now, merchant_id, url),
+    )
+
+
 def bump(merchant_id: str) -> None:
     """Tells caches that something which belongs to the merchant has changed."""
     execute("UPDATE merchants SET version = version + 1 WHERE id = %s", (merchant_id,))
@@ -103,11 +124,30 @@ def by_code(code: str, *, lock: bool = False) -> MerchantRow | None:
     return _first(Merchants.code == code, code, lock=lock)
 
 
-def newest(code: str | None, wanted: PageRequest) -> Page[MerchantRow]:
-    """Merchants, newest first; with `code`, only the one with that code."""
+@dataclass(frozen=True)
+class MerchantFilter:
+    """Which merchants a list shows; None: whatever."""
+
+    code: str | None = None
+    search: str | None = None
+    """Part of code, name, legal name or contact e-mail, in any case."""
+    status: str | None = None
+
+
+def newest(chosen: MerchantFilter, wanted: PageRequest) -> Page[MerchantRow]:
+    """The chosen merchants, newest first."""
     query = Merchants.select()
-    if code is not None:
-        query = query.where(Merchants.code == code)
+    if chosen.code is not None:
+        query = query.where(Merchants.code == chosen.code)
+    if chosen.status is not None:
+        query = query.where(Merchants.status == chosen.status)
+    if chosen.search is not None:
+        query = query.where(
+            Merchants.code.contains(chosen.search)
+            | Merchants.name.contains(chosen.search)
+            | Merchants.legal_name.contains(chosen.search)
+            | Merchants.contact_email.contains(chosen.search)
+        )
     if wanted.after is not None:
         here = peewee.Tuple(Merchants.created_at, Merchants.id)
         query = query.where(here < (wanted.after.created_at, wanted.after.id))
@@ -126,8 +166,12 @@ def _first(condition: Any, reference: str, *, lock: bool) -> MerchantRow | None:
 
 
 def _row(row: dict[str, Any]) -> MerchantRow:
-    sealed = bytes(row["notify_secret_sealed"])
-    return MerchantRow(**{**row, "notify_secret_sealed": sealed})
+    previous = row["previous_notify_secret_sealed"]
+    sealed = {
+        "notify_secret_sealed": bytes(row["notify_secret_sealed"]),
+        "previous_notify_secret_sealed": None if previous is None else bytes(previous),
+    }
+    return MerchantRow(**{**row, **sealed})
 
 
 def _run_unless_taken(query: Any) -> None:

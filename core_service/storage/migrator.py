@@ -73,15 +73,17 @@ def pending(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
 
 
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
-    """Read the files of `folder` in order; their numbers must run from 1 without a gap."""
-    migrations = []
-    for expected, path in enumerate(sorted(folder.glob("*.sql")), start=1):
+    """Read the files of `folder` in order; each has a number of its own, and a number may be unused."""
+    migrations: list[Migration] = []
+    for path in sorted(folder.glob("*.sql")):
         number = path.name.split("_")[0]
-        if not (number.isdecimal() and len(number) == 4 and int(number) == expected):
-            raise MigrationError(f"{path.name} should be number {expected:04}")
+        if not (number.isdecimal() and len(number) == 4):
+            raise MigrationError(f"{path.name} should begin with a number of four digits")
+        if migrations and migrations[-1].version == int(number):
+            raise MigrationError(f"{path.name} has the number of {migrations[-1].name}")
         content = path.read_bytes()
         checksum = hashlib.sha256(content).hexdigest()
-        migrations.append(Migration(expected, path.stem, checksum, content.decode()))
+        migrations.append(Migration(int(number), path.stem, checksum, content.decode()))
     return migrations
 
 

@@ -50,10 +50,11 @@ def page_of(rows: Sequence[T], wanted: PageRequest, position: Callable[[T], Posi
     """The page out of `wanted.size` + 1 rows; the surplus one only tells that there is more."""
     items = rows[: wanted.size]
     has_more = len(rows) > wanted.size
-    return Page(items, _token(position(items[-1])) if has_more else "")
+    return Page(items, token_of(position(items[-1])) if has_more else "")
 
 
-def _token(position: Position) -> str:
+def token_of(position: Position) -> str:
+    """Names a row after which a page begins."""
     text = f"{position.created_at.isoformat()}{_SEPARATOR}{position.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

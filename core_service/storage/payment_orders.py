@@ -4,13 +4,13 @@ Hot statements are constant SQL. Rows are changed only by guarded updates; event
 only inserted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from core_service.domain.ids import new_id
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class PaymentOrderRow:
     ask_count: int
     ask_token: int
     ask_leased_until: datetime | None
+    asked_at: datetime | None
+    ask_answer: str | None
+    """What the provider said when it was last asked, as `Asked` has it."""
+    ask_failure: str | None
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,28 @@ SELECT * FROM made
 
 def insert(values: dict[str, Any], event: Event) -> PaymentOrderRow | None:
     """A new order with its first event; None when the merchant has this external order id already."""
-    parameters = {
-        **values,
-        "event_id": new_id("ev"),
-        "actor": event.actor,
-        "request_id": event.request_id,
-    }
-    return _order(fetch_one(_INSERT, parameters))
+    return _order(fetch_one(_INSERT, {**values, **first_event(event)}))
+
+
+def first_event(event: Event) -> dict[str, Any]:
+    """The parameters that the event of a new order needs."""
+    return {"event_id": new_id("ev"), "actor": event.actor, "request_id": event.request_id}
+
+
+def new_row(values: dict[str, Any]) -> PaymentOrderRow:
+    """The row that `insert` makes of these values, said without asking the database."""
+    return PaymentOrderRow(**{**_NEW, "updated_at": values["created_at"], **values})
+
+
+_NEW: dict[str, Any] = {
+    **dict.fromkeys(field.name for field in fields(PaymentOrderRow)),
+    **dict.fromkeys(
+        ("paid_amount_fen", "refund_reserved_fen", "refunded_fen", "ask_count", "ask_token"), 0
+    ),
+    "status": "PENDING",
+    "late": False,
+}
+"""Everything that a new order has not been told yet is NULL, but for these."""
 
 
 _VIEW = """
@@ -114,10 +133,16 @@ FROM payment_orders o
 """
 
 
+_FOR_MERCHANT = Prepared(
+    _VIEW
+    + """WHERE o.merchant_id = %(merchant_id)s AND (o.id = %(reference)s OR o.external_order_id = %(reference)s)
+    ORDER BY o.id = %(reference)s DESC LIMIT 1"""
+)
+
+
 def find_for_merchant(merchant_id: str, reference: str) -> OrderView | None:
     """By NovaPay's id or the merchant's own, inside one merchant."""
-    where = "WHERE o.merchant_id = %s AND (o.id = %s OR o.external_order_id = %s) ORDER BY o.id = %s DESC LIMIT 1"
-    return _view(fetch_one(_VIEW + where, (merchant_id, reference, reference, reference)))
+    return _view(fetch_one(_FOR_MERCHANT, {"merchant_id": merchant_id, "reference": reference}))
 
 
 def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView | None:
@@ -331,15 +356,35 @@ def claim_due(limit: int, *, lease_seconds: float) -> list[PaymentOrderRow]:
     ]
 
 
-def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """One question to a provider: what it said, or why there was no answer."""
+
+    at: datetime
+    answer: str | None
+    failure: str | None = None
+
+
+def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None, asked: Asked) -> None:
     """Ends the lease. The next appointment, or an earlier one that somebody made since the claim.
 
     Nothing happens when the lease is somebody else's by now, or the order has moved on.
     """
     execute(
-        "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL "
+        "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL, "
+        "asked_at = %s, ask_answer = %s, ask_failure = %s "
         "WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
-        (ask_at, order.merchant_id, order.id, order.ask_token, order.status),
+        (ask_at, asked.at, asked.answer, asked.failure,
+         order.merchant_id, order.id, order.ask_token, order.status),
+    )  # fmt: skip
+
+
+def note_ask(order: PaymentOrderRow, asked: Asked) -> None:
+    """Keeps what came of a question that was not a worker's; the newest one stays."""
+    execute(
+        "UPDATE payment_orders SET asked_at = %(at)s, ask_answer = %(answer)s, ask_failure = %(failure)s "
+        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND (asked_at IS NULL OR asked_at <= %(at)s)",
+        {**asked.__dict__, "merchant_id": order.merchant_id, "id": order.id},
     )
 
 

@@ -46,6 +46,30 @@ def delete_ended_sessions() -> int:
     )
 
 
+def delete_ended_staff_sessions() -> int:
+    """Sessions of merchants' staff past their absolute limit."""
+    return execute(
+        """
+        DELETE FROM staff_sessions WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM staff_sessions
+            WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED))
+        """,
+        (BATCH,),
+    )
+
+
+def delete_old_signed_requests(*, retention_days: int) -> int:
+    """What became of signed requests, past its retention."""
+    return execute(
+        """
+        DELETE FROM signed_requests WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM signed_requests
+            WHERE at < now() - %s * interval '1 day' LIMIT %s FOR UPDATE SKIP LOCKED))
+        """,
+        (retention_days, BATCH),
+    )
+
+
 def delete_old_sign_in_failures() -> int:
     """Counts of failed sign-ins whose window is over."""
     return execute(

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
-from core_service.application import purge
+from core_service.application import books_pass, order_hours, purge
 from core_service.storage.database import connection_scope
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +31,10 @@ JOBS = (
     Job("purge_nonces", 30, purge.purge_nonces),
     Job("purge_idempotency_keys", 60, purge.purge_idempotency_keys),
     Job("purge_sessions", 300, purge.purge_sessions),
+    Job("count_hours", 30, lambda: order_hours.count_hours(datetime.now(UTC))),
+    Job("check_books", 1, books_pass.check_slice),
+    Job("purge_staff_sessions", 300, purge.purge_staff_sessions),
+    Job("purge_signed_requests", 60, purge.purge_signed_requests),
     Job("purge_sign_in_failures", 300, purge.purge_sign_in_failures),
 )
 

@@ -1,9 +1,9 @@
-"""Asks providers about orders and refunds that are due; orders past their time end this way."""
+"""Asks providers about orders, refunds and accounts that are due; orders past their time end this way."""
 
 import threading
 from collections.abc import Callable
 
-from core_service.application import provider_asking
+from core_service.application import account_checks, provider_asking
 from core_service.storage.database import connection_scope
 
 ORDER_LOOPS = 4
@@ -45,4 +45,5 @@ def provider_polling_loops() -> tuple[ProviderPolling, ...]:
             ProviderPolling("refund_polling", provider_asking.ask_due_refunds)
             for _ in range(REFUND_LOOPS)
         ),
+        ProviderPolling("account_checks", account_checks.check_due),
     )

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core_service.domain.account_check import Code, Finding
 from core_service.providers.base import (
     AccountField,
     Checkout,
@@ -258,6 +259,11 @@ class FakeProvider:
 
     def validate_config(self, config: Mapping[str, Any], *, allow_custom_base_url: bool) -> None:
         """Takes any."""
+
+    def check_account(self, account: ProviderAccount, **_timing: Any) -> list[Finding]:
+        """Whatever the script says; all is well without one."""
+        del account
+        return self._do("check", "", lambda: [Finding(Code.PROVIDER_ACCEPTS)])  # type: ignore[no-any-return]
 
     def create_payment(
         self,

@@ -19,12 +19,14 @@ from core_service.cli.parser import build_parser
 from core_service.cli.programs import edge_environment, refuse_taken
 from core_service.errors import CoreError
 from core_service.rpc.error_details import status_of
-from core_service.storage import sealed_places
+from core_service.storage import database, sealed_places
 from core_service.storage.secret_box import SecretBox
 from novapay.access.v1 import access_service_pb2 as access
 from novapay.access.v1 import access_service_pb2_grpc as access_grpc
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.merchants.v1 import merchant_service_pb2_grpc as merchants_grpc
+from sandbox.server import SandboxServer
+from tests.factories import make_account, make_merchant
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,6 +151,44 @@ def test_doctor_names_what_no_key_opens_and_accounts_that_cannot_work(
     assert "'lost'" in wrong["keys"]
     assert "M1 alipay.page acc_1" in wrong["accounts"]
     assert "privateKey" in wrong["accounts"]
+
+
+def test_doctor_asks_the_provider_and_warns_of_what_ends(
+    database_url: str, data_dir: Path, tmp_path: Path
+) -> None:
+    """A good account of the sandbox behind an edge that is not running, then the same with a stranger's key."""
+    box = SecretBox({"k1": b"k" * 32})
+    keys = f"k1:{base64.b64encode(b'k' * 32).decode()}"
+    with SandboxServer(tmp_path / "sandbox") as sandbox:
+        listing = sandbox.get("/control/accounts")["accounts"]
+        config = next(one["config"] for one in listing if one["channel"] == "alipay.page")
+        database.configure(database_url, max_connections=2)
+        with database.connection_scope():
+            merchant = make_merchant(box=box)
+            account = make_account(merchant, config=config, box=box)
+        database.database.close_all()
+        environ = {
+            "DATABASE_URL": database_url,
+            "NOVAPAY_DATA_ENCRYPTION_KEYS": keys,
+            "NOVAPAY_PUBLIC_BASE_URL": "http://127.0.0.1:1",
+        }
+        done = novapay(data_dir, "doctor", **environ)
+        assert done.returncode == 0, done.stdout
+        assert "ok    accounts: 1 provider accounts are usable" in done.stdout
+        assert "warn  account warnings" in done.stdout
+        assert f"{merchant.code} alipay.page {account}: CALLBACK_UNREACHABLE" in done.stdout
+        sandbox.control(
+            "scenarios", scenario="bad_signature_answer", match={"operation": "query"}, times=None
+        )
+        database.configure(database_url, max_connections=2)
+        with database.connection_scope():
+            database.execute("UPDATE channel_account_checks SET checked_at = '2020-01-01Z'")
+        database.database.close_all()
+        done = novapay(data_dir, "doctor", "--json", **environ)
+    (wrong,) = (check for check in json.loads(done.stdout)["checks"] if not check["ok"])
+    assert (done.returncode, wrong["check"]) == (1, "accounts")
+    assert "ANSWER_NOT_TRUSTED" in wrong["found"]
+    assert "public key" in wrong["remedy"]
 
 
 def test_the_sandbox_has_no_place_in_production(data_dir: Path) -> None:

@@ -66,10 +66,23 @@ def test_a_newer_database_is_refused(empty_database_url: str, folder: Path) -> N
             run(empty_database_url, folder)
 
 
-def test_a_gap_in_the_numbers_is_refused(folder: Path) -> None:
-    (folder / "0004_fourth.sql").write_text("SELECT 1;")
-    with pytest.raises(migrator.MigrationError, match="should be number 0003"):
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("0002_twice.sql", "the number of"), ("3_third.sql", "four digits")],
+)
+def test_a_number_that_does_not_fit_is_refused(folder: Path, name: str, problem: str) -> None:
+    (folder / name).write_text("SELECT 1;")
+    with pytest.raises(migrator.MigrationError, match=problem):
         migrator.read_migrations(folder)
+
+
+def test_a_file_that_came_later_is_applied_whatever_its_number(
+    empty_database_url: str, folder: Path
+) -> None:
+    (folder / "0004_fourth.sql").write_text("CREATE TABLE fourth (id int);")
+    migrator.migrate(empty_database_url, folder)
+    (folder / "0003_third.sql").write_text("CREATE TABLE third (id int);")
+    assert ["0003_third"] == migrator.migrate(empty_database_url, folder)
 
 
 def test_a_database_out_of_reach_is_said_in_words() -> None:

@@ -134,7 +134,11 @@ async def nothing_comes() -> Any:
 
 def layer(application: Any = ok, *, places: int = 4) -> EdgeMiddleware:
     return EdgeMiddleware(
-        application, admission=Admission(places), trusted_proxies=(), is_https=False
+        application,
+        admission=Admission(places),
+        trusted_proxies=(),
+        is_https=False,
+        on_drain=lambda: None,
     )
 
 

@@ -11,7 +11,14 @@ from core_service.providers.alipay.certificates import (
     app_cert_sn,
     root_cert_sn,
 )
-from core_service.providers.base import AccountConfigInvalid, AccountField, ProviderAccount
+from core_service.providers.base import (
+    OWN_KEY,
+    AccountConfigInvalid,
+    AccountField,
+    AccountFieldGroup,
+    FieldKind,
+    ProviderAccount,
+)
 from core_service.providers.config import ConfigChecker
 from core_service.providers.keys import (
     certificate_key,
@@ -27,15 +34,103 @@ OFFICIAL_GATEWAYS = (
     "https://openapi-sandbox.dl.alipaydev.com/gateway.do",
 )
 
+_PUBLIC_KEY = AccountFieldGroup(
+    "publicKey",
+    "公钥模式",
+    "Public key mode",
+    "开放平台“开发设置 - 接口加签方式”选择“公钥”时填写。",
+    "When “interface signing” of the app at the open platform is set to “public key”.",
+)
+_CERTIFICATE = AccountFieldGroup(
+    "certificate",
+    "证书模式",
+    "Certificate mode",
+    "接口加签方式选择“公钥证书”时填写,三个文件都要。填写后以证书为准,公钥模式的字段不再使用。",
+    "When it is set to “certificate”: all three files. Certificates go before the public key.",
+)
 FIELDS: tuple[AccountField, ...] = (
-    AccountField("appId", True, False, "应用 APPID", "App id"),
-    AccountField("privateKey", True, True, "应用私钥", "App private key", "pem"),
-    AccountField("alipayPublicKey", False, False, "支付宝公钥", "Alipay public key", "pem"),
-    AccountField("sellerId", False, False, "商户 PID(2088 开头)", "Seller id (2088…)"),
-    AccountField("appCert", False, False, "应用公钥证书", "App certificate", "pem"),
-    AccountField("alipayCert", False, False, "支付宝公钥证书", "Alipay certificate", "pem"),
-    AccountField("alipayRootCert", False, False, "支付宝根证书", "Alipay root bundle", "pem"),
-    AccountField("gatewayUrl", False, False, "网关地址", "Gateway address", "url"),
+    AccountField(
+        "appId",
+        required=True,
+        secret=False,
+        label_zh="应用 APPID",
+        label_en="App id",
+        help_zh="开放平台控制台的应用编号,16 位数字。",
+        help_en="The app's number at the open platform, 16 digits.",
+    ),
+    AccountField(
+        "sellerId",
+        required=False,
+        secret=False,
+        label_zh="商户 PID",
+        label_en="Seller id",
+        help_zh="2088 开头的 16 位数字。填写后会核对通知中的收款方。",
+        help_en="16 digits that begin with 2088. Notifications for other sellers are refused then.",
+    ),
+    AccountField(
+        "privateKey",
+        required=True,
+        secret=True,
+        label_zh="应用私钥",
+        label_en="App private key",
+        kind=FieldKind.PEM,
+        help_zh="密钥工具生成的应用私钥(PKCS1 或 PKCS8),不是支付宝公钥。",
+        help_en="The app's own private key (PKCS#1 or PKCS#8), made with the key tool.",
+    ),
+    AccountField(
+        "alipayPublicKey",
+        required=True,
+        secret=False,
+        label_zh="支付宝公钥",
+        label_en="Alipay public key",
+        kind=FieldKind.PEM,
+        help_zh="上传应用公钥后由支付宝给出的“支付宝公钥”,不是应用公钥。",
+        help_en="The key that Alipay shows after the app's public key was uploaded; not the app's own.",
+        group=_PUBLIC_KEY,
+    ),
+    AccountField(
+        "appCert",
+        required=True,
+        secret=False,
+        label_zh="应用公钥证书",
+        label_en="App certificate",
+        kind=FieldKind.PEM,
+        help_zh="文件 appCertPublicKey_….crt 的内容。",
+        help_en="What the file appCertPublicKey_….crt holds.",
+        group=_CERTIFICATE,
+    ),
+    AccountField(
+        "alipayCert",
+        required=True,
+        secret=False,
+        label_zh="支付宝公钥证书",
+        label_en="Alipay certificate",
+        kind=FieldKind.PEM,
+        help_zh="文件 alipayCertPublicKey_RSA2.crt 的内容。",
+        help_en="What the file alipayCertPublicKey_RSA2.crt holds.",
+        group=_CERTIFICATE,
+    ),
+    AccountField(
+        "alipayRootCert",
+        required=True,
+        secret=False,
+        label_zh="支付宝根证书",
+        label_en="Alipay root bundle",
+        kind=FieldKind.PEM_LIST,
+        help_zh="文件 alipayRootCert.crt 的全部内容。",
+        help_en="All that the file alipayRootCert.crt holds.",
+        group=_CERTIFICATE,
+    ),
+    AccountField(
+        "gatewayUrl",
+        required=False,
+        secret=False,
+        label_zh="网关地址",
+        label_en="Gateway address",
+        kind=FieldKind.URL,
+        help_zh="留空即为支付宝正式环境。",
+        help_en="Empty: Alipay's production gateway.",
+    ),
 )
 
 _CERTIFICATE_FIELDS = ("appCert", "alipayCert", "alipayRootCert")
@@ -86,8 +181,6 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> AlipayKeys:
     certificates: AlipayCertificates | None = None
     parameters: dict[str, str] = {}
     if certificate_mode:
-        for name in _CERTIFICATE_FIELDS:
-            checker.require(name, "certificate mode needs appCert, alipayCert and alipayRootCert")
         others = (checker.text("appCert"), checker.text("alipayRootCert"))
         certificates = checker.parsed("alipayCert", lambda text: AlipayCertificates(text, *others))
         alipay_keys = () if certificates is None else certificates.keys()
@@ -103,11 +196,12 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> AlipayKeys:
             if own and not same_public_key(own, private_key.public_key()):
                 checker.refuse("appCert", "does not belong to privateKey")
     else:
-        checker.require("alipayPublicKey", "required unless certificates are given")
+        if not config.get("alipayPublicKey"):
+            checker.refuse("alipayPublicKey", "required unless certificates are given")
         alipay_keys = checker.parsed("alipayPublicKey", load_public_keys) or ()
     name_of_key = "alipayCert" if certificate_mode else "alipayPublicKey"
     if private_key and any(same_public_key(k, private_key.public_key()) for k in alipay_keys):
-        checker.refuse(name_of_key, "is the app's own public key; use the one of Alipay")
+        checker.refuse(name_of_key, OWN_KEY)
     checker.raise_violations()
     if private_key is None:
         raise AccountConfigInvalid({"privateKey": "required"})

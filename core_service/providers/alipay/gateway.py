@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from core_service.outbound_http import Deadline, OutboundError, ProviderClient
+from core_service.outbound_http import Answer, Deadline, OutboundError, ProviderClient
 from core_service.providers.alipay.account import AlipayKeys
 from core_service.providers.alipay.signing import signed_parameters
 from core_service.providers.base import ProviderUnknown
@@ -95,18 +95,31 @@ def call(
 ) -> SignedNode:
     """One call and its verified answer, whatever that says. Raises ProviderUnknown.
 
-    When Alipay has renewed its certificate, the new one is fetched and the answer looked at once more.
+    When Alipay has renewed its certificate, the new one is fetched on the way.
     """
     deadline = Deadline(timeout_seconds)
-    body = _exchange(client, keys, method, business, now=now, deadline=deadline)
+    body = _body(exchange(client, keys, method, business, now=now, deadline=deadline))
     try:
-        try:
-            return open_answer(keys, method, body)
-        except UnknownCertificate as unknown:
-            _fetch_certificate(client, keys, unknown.serial, now=now, deadline=deadline)
-            return open_answer(keys, method, body)
+        return believed(client, keys, method, body, now=now, deadline=deadline)
     except AnswerRejected as rejection:
         raise ProviderUnknown("PROVIDER_TIMEOUT", rejection.reason) from rejection
+
+
+def believed(
+    client: ProviderClient,
+    keys: AlipayKeys,
+    method: str,
+    body: bytes,
+    *,
+    now: datetime,
+    deadline: Deadline,
+) -> SignedNode:
+    """The verified answer; an unknown certificate is fetched first. Raises AnswerRejected, ProviderUnknown."""
+    try:
+        return open_answer(keys, method, body)
+    except UnknownCertificate as unknown:
+        _fetch_certificate(client, keys, unknown.serial, now=now, deadline=deadline)
+        return open_answer(keys, method, body)
 
 
 def _fetch_certificate(
@@ -120,7 +133,7 @@ def _fetch_certificate(
     if certificates is None or not certificates.may_fetch(serial, now):
         raise UnknownCertificate(serial)
     business = {"alipay_cert_sn": serial}
-    body = _exchange(client, keys, _DOWNLOAD, business, now=now, deadline=deadline)
+    body = _body(exchange(client, keys, _DOWNLOAD, business, now=now, deadline=deadline))
     text, by_name, node = _read(_DOWNLOAD, body)
     try:
         content = base64.b64decode(str(node.value.get("alipay_cert_content")), validate=True)
@@ -131,7 +144,7 @@ def _fetch_certificate(
     certificates.add(serial, key)
 
 
-def _exchange(
+def exchange(
     client: ProviderClient,
     keys: AlipayKeys,
     method: str,
@@ -139,14 +152,14 @@ def _exchange(
     *,
     now: datetime,
     deadline: Deadline,
-) -> bytes:
-    """One signed request and the body that comes back. Raises ProviderUnknown."""
+) -> Answer:
+    """One signed request and whatever comes back. Raises ProviderUnknown."""
     parameters = common_parameters(keys, method, now)
     parameters["biz_content"] = compact_json(business)
     sent = signed_parameters(keys, parameters)
     body = form_encoded({"biz_content": sent.pop("biz_content")}).encode("ascii")
     try:
-        answer = client.request(
+        return client.request(
             "POST",
             f"{keys.gateway_url}?{form_encoded(sent)}",
             headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
@@ -158,6 +171,9 @@ def _exchange(
     except OutboundError as problem:
         reason = "PROVIDER_TIMEOUT" if problem.request_sent else "PROVIDER_UNAVAILABLE"
         raise ProviderUnknown(reason, str(problem)) from problem
+
+
+def _body(answer: Answer) -> bytes:
     if answer.status in _UNAVAILABLE_STATUSES:
         raise ProviderUnknown("PROVIDER_UNAVAILABLE", f"HTTP {answer.status}")
     return answer.body

@@ -7,12 +7,14 @@ link is dead.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from core_service.domain.account_check import Finding
 from core_service.outbound_http import ProviderClient
 from core_service.providers.alipay import account as alipay_account
+from core_service.providers.alipay import check
 from core_service.providers.alipay.account import AlipayKeys, keys_of
 from core_service.providers.alipay.gateway import (
     ACCEPTED,
@@ -119,6 +121,12 @@ class AlipayPage:
         )
         checker.raise_violations()
         alipay_account.parse(config, check_private_key=True)
+
+    def check_account(
+        self, account: ProviderAccount, *, now: datetime, timeout_seconds: float
+    ) -> Sequence[Finding]:
+        """Asks about a trade that does not exist."""
+        return list(check.examine(self._client, account, now=now, timeout_seconds=timeout_seconds))
 
     def create_payment(
         self,

@@ -7,7 +7,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from core_service.providers.base import AccountConfigInvalid, AccountField, ProviderAccount
+from core_service.providers.base import (
+    OWN_KEY,
+    AccountConfigInvalid,
+    AccountField,
+    AccountFieldGroup,
+    FieldKind,
+    ProviderAccount,
+)
 from core_service.providers.config import ConfigChecker
 from core_service.providers.keys import load_private_key, load_public_keys, same_public_key
 from core_service.providers.wxpay.platform_keys import (
@@ -20,20 +27,109 @@ from core_service.providers.wxpay.platform_keys import (
 PRODUCTION_BASE = "https://api.mch.weixin.qq.com"
 OFFICIAL_BASES = (PRODUCTION_BASE, "https://api2.mch.weixin.qq.com")
 
+_PUBLIC_KEY = AccountFieldGroup(
+    "publicKey",
+    "微信支付公钥模式",
+    "Public key mode",
+    "商户平台“API 安全”里有“微信支付公钥”时填写,两项一起填。新商户都是这种模式。",
+    "When the merchant platform shows a “WeChat Pay public key”: both fields. All new merchants.",
+)
+_CERTIFICATE = AccountFieldGroup(
+    "certificate",
+    "平台证书模式",
+    "Platform certificate mode",
+    "较早开通的商户。可以留空:NovaPay 会用 APIv3 密钥自动下载并更新平台证书。",
+    "Merchants of earlier years. May stay empty: the certificates are fetched with the APIv3 key.",
+)
 FIELDS: tuple[AccountField, ...] = (
-    AccountField("appId", True, False, "公众号/小程序 AppID", "App id"),
-    AccountField("mchId", True, False, "商户号", "Merchant id"),
-    AccountField("mchSerialNo", True, False, "商户 API 证书序列号", "Merchant certificate serial"),
-    AccountField("privateKey", True, True, "商户 API 私钥", "Merchant API private key", "pem"),
-    AccountField("apiV3Key", True, True, "APIv3 密钥", "APIv3 key"),
-    AccountField("platformPublicKey", False, False, "微信支付公钥", "WeChat Pay public key", "pem"),
     AccountField(
-        "platformPublicKeyId", False, False, "微信支付公钥 ID", "WeChat Pay public key id"
+        "mchId",
+        required=True,
+        secret=False,
+        label_zh="商户号",
+        label_en="Merchant id",
+        help_zh="商户平台的商户号,8 到 10 位数字。",
+        help_en="The number at the merchant platform, 8 to 10 digits.",
     ),
     AccountField(
-        "platformCertificates", False, False, "微信支付平台证书", "Platform certificates", "pem"
+        "appId",
+        required=True,
+        secret=False,
+        label_zh="AppID",
+        label_en="App id",
+        help_zh="已与商户号绑定的公众号、小程序或应用,wx 开头。",
+        help_en="Of an official account, mini program or app bound to the merchant; begins with wx.",
     ),
-    AccountField("apiBaseUrl", False, False, "接口地址", "API address", "url"),
+    AccountField(
+        "mchSerialNo",
+        required=True,
+        secret=False,
+        label_zh="商户 API 证书序列号",
+        label_en="Merchant certificate serial",
+        help_zh="商户平台“API 安全 - 商户 API 证书”里的序列号,40 位十六进制。",
+        help_en="The serial of the merchant API certificate at the platform, 40 hexadecimal digits.",
+    ),
+    AccountField(
+        "privateKey",
+        required=True,
+        secret=True,
+        label_zh="商户 API 私钥",
+        label_en="Merchant API private key",
+        kind=FieldKind.PEM,
+        help_zh="商户 API 证书的 apiclient_key.pem 的内容。",
+        help_en="What the file apiclient_key.pem of the merchant API certificate holds.",
+    ),
+    AccountField(
+        "apiV3Key",
+        required=True,
+        secret=True,
+        label_zh="APIv3 密钥",
+        label_en="APIv3 key",
+        help_zh="在商户平台“API 安全”里设置的 32 个字符。",
+        help_en="The 32 characters that were set at the merchant platform.",
+    ),
+    AccountField(
+        "platformPublicKeyId",
+        required=True,
+        secret=False,
+        label_zh="微信支付公钥 ID",
+        label_en="WeChat Pay public key id",
+        help_zh="PUB_KEY_ID_ 开头。",
+        help_en="Begins with PUB_KEY_ID_.",
+        group=_PUBLIC_KEY,
+    ),
+    AccountField(
+        "platformPublicKey",
+        required=True,
+        secret=False,
+        label_zh="微信支付公钥",
+        label_en="WeChat Pay public key",
+        kind=FieldKind.PEM,
+        help_zh="文件 pub_key.pem 的内容。",
+        help_en="What the file pub_key.pem holds.",
+        group=_PUBLIC_KEY,
+    ),
+    AccountField(
+        "platformCertificates",
+        required=False,
+        secret=False,
+        label_zh="微信支付平台证书",
+        label_en="Platform certificates",
+        kind=FieldKind.PEM_LIST,
+        help_zh="一个或几个平台证书,依次粘贴。",
+        help_en="One or several platform certificates, one after the other.",
+        group=_CERTIFICATE,
+    ),
+    AccountField(
+        "apiBaseUrl",
+        required=False,
+        secret=False,
+        label_zh="接口地址",
+        label_en="API address",
+        kind=FieldKind.URL,
+        help_zh="留空即为微信支付正式环境。",
+        help_en="Empty: WeChat Pay's production address.",
+    ),
 )
 
 _CACHE = "wxpay"
@@ -86,9 +182,6 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> WxpayKeys:
     trusted: dict[str, TrustedKey] = {}
     if public_key_id and public_keys:
         trusted[public_key_id] = TrustedKey(public_keys[0])
-    elif checker.text("platformPublicKeyId") or checker.text("platformPublicKey"):
-        for name in ("platformPublicKeyId", "platformPublicKey"):
-            checker.require(name, "platformPublicKey and platformPublicKeyId belong together")
     trusted.update(
         checker.attempt(
             "platformCertificates",
@@ -99,7 +192,7 @@ def parse(config: Mapping[str, Any], *, check_private_key: bool) -> WxpayKeys:
     for serial, entry in trusted.items():
         if private_key and same_public_key(entry.key, private_key.public_key()):
             name = "platformPublicKey" if serial == public_key_id else "platformCertificates"
-            checker.refuse(name, "is the merchant's own; use the one of WeChat Pay")
+            checker.refuse(name, OWN_KEY)
     checker.raise_violations()
     if private_key is None or api_v3_key is None or serial_no is None:
         raise AccountConfigInvalid({"privateKey": "required"})

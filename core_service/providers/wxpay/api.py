@@ -87,7 +87,7 @@ class WxpayApi:
         """One call. Raises ProviderUnknown unless there is an answer that can be relied on."""
         deadline = Deadline(timeout_seconds)
         body = compact_json(business).encode("utf-8") if business is not None else b""
-        answer = self._exchange(keys, method, path, body, now=now, deadline=deadline)
+        answer = self.exchange(keys, method, path, body, now=now, deadline=deadline)
         # Errors usually come unsigned; one that claims a signature must have a good one.
         if answer.status < 300 or "wechatpay-signature" in answer.headers:
             answer = self._believed(keys, method, path, body, answer, now=now, deadline=deadline)
@@ -127,9 +127,7 @@ class WxpayApi:
                 return keys.platform.serials() != before
             keys.platform.note_attempt(now)
             deadline = Deadline(_REFRESH_SECONDS)
-            answer = self._exchange(
-                keys, "GET", _CERTIFICATES_PATH, b"", now=now, deadline=deadline
-            )
+            answer = self.exchange(keys, "GET", _CERTIFICATES_PATH, b"", now=now, deadline=deadline)
             accept_certificates(keys, answer, now=now)
         except (ProviderUnknown, MessageRejected):
             return False
@@ -159,7 +157,7 @@ class WxpayApi:
             except MessageRejected as rejection:
                 if rejection.reason != "signtest":
                     raise
-                answer = self._exchange(keys, method, path, body, now=now, deadline=deadline)
+                answer = self.exchange(keys, method, path, body, now=now, deadline=deadline)
                 if answer.status >= 300:
                     raise
                 self.verify(keys, answer.headers, answer.body, now=now)
@@ -167,7 +165,7 @@ class WxpayApi:
             raise ProviderUnknown("PROVIDER_TIMEOUT", rejection.reason) from rejection
         return answer
 
-    def _exchange(
+    def exchange(
         self,
         keys: WxpayKeys,
         method: str,

@@ -1,11 +1,12 @@
 """The channel wxpay.native: a QR code that the payer scans with WeChat (API v3 Native)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from core_service.domain.account_check import Finding
 from core_service.outbound_http import Deadline, ProviderClient
 from core_service.providers.base import (
     Checkout,
@@ -25,6 +26,7 @@ from core_service.providers.base import (
 from core_service.providers.config import ConfigChecker
 from core_service.providers.wire import BEIJING, from_rfc3339, limited_text
 from core_service.providers.wxpay import account as wxpay_account
+from core_service.providers.wxpay import check
 from core_service.providers.wxpay.account import keys_of
 from core_service.providers.wxpay.api import Reply, WxpayApi
 from core_service.providers.wxpay.notification import (
@@ -102,6 +104,12 @@ class WxpayNative:
         )
         checker.raise_violations()
         wxpay_account.parse(config, check_private_key=True)
+
+    def check_account(
+        self, account: ProviderAccount, *, now: datetime, timeout_seconds: float
+    ) -> Sequence[Finding]:
+        """Asks for the platform certificates, and about an order that does not exist."""
+        return list(check.examine(self._api, account, now=now, timeout_seconds=timeout_seconds))
 
     def create_payment(
         self,

@@ -83,6 +83,10 @@ class PlatformKeys:
         """Of every key held now."""
         return list(self._trusted)
 
+    def trusted(self) -> Mapping[str, TrustedKey]:
+        """Every key held now, by serial."""
+        return self._trusted
+
     def has_certificates(self) -> bool:
         """Whether one of the keys is a certificate's, which can be replaced."""
         return any(not serial.startswith(PUBLIC_KEY_PREFIX) for serial in self._trusted)

@@ -9,6 +9,7 @@ import pytest
 from core_service.application import merchant_cache, system_config
 from core_service.providers import registry
 from core_service.storage import database
+from tests.core_service.application.oversight import Console, open_console
 from tests.core_service.shop import TOKEN, Shop, accounts_of, open_shop
 from tests.factories import TEST_BOX, make_account, make_merchant
 from tests.invariants import broken_invariants
@@ -42,3 +43,10 @@ def other_shop(shop: Shop, tmp_path: Path) -> Shop:
     for channel in shop.accounts:
         make_account(other, channel_code=channel, callback_token=TOKEN)
     return replace(shop, merchant_id=other.id, accounts=accounts_of(other.id))
+
+
+@pytest.fixture
+def console(shop: Shop) -> Iterator[Console]:
+    """An operators' console beside the shop."""
+    with open_console() as opened:
+        yield opened

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core_service.domain.account_check import Finding
 from core_service.providers import registry
 from core_service.providers.base import (
     Checkout,
@@ -45,6 +46,11 @@ class ScriptedProvider:
 
     def validate_config(self, config: Any, *, allow_custom_base_url: bool) -> None:
         """Takes any."""
+
+    def check_account(self, account: ProviderAccount, **_timing: Any) -> list[Finding]:
+        """Nothing to say."""
+        del account
+        return []
 
     def create_payment(
         self, account: ProviderAccount, request: PaymentRequest, **_timing: Any

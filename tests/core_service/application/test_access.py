@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -372,3 +373,34 @@ def _last_used(merchant: KnownMerchant) -> datetime | None:
     assert row is not None
     last: datetime | None = row["last_used_at"]
     return last
+
+
+@pytest.fixture
+def slow_rate() -> Iterator[None]:
+    access.configure_rate(0.5)
+    yield
+    access.configure_rate(10_000)
+
+
+def test_o04_one_key_over_its_rate_is_told_when_to_come_again(
+    merchant: KnownMerchant, box: SecretBox, slow_rate: None
+) -> None:
+    other = insert_merchant(box)
+    access.authenticate_signed_request(signed(merchant), now=NOW)
+    with pytest.raises(CoreError) as refused:
+        access.authenticate_signed_request(signed(merchant), now=NOW)
+    assert refused.value.reason == "RATE_LIMITED"
+    assert refused.value.retry_after_seconds in (1, 2)
+    access.authenticate_signed_request(signed(other), now=NOW)
+
+
+def test_o04_a_wrong_signature_uses_up_nobodys_share(
+    merchant: KnownMerchant, slow_rate: None
+) -> None:
+    for _ in range(3):
+        with pytest.raises(CoreError) as refused:
+            access.authenticate_signed_request(
+                replace(signed(merchant), signature=b"0" * 64), now=NOW
+            )
+        assert refused.value.reason == "INVALID_SIGNATURE"
+    access.authenticate_signed_request(signed(merchant), now=NOW)

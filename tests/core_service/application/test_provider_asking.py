@@ -1,13 +1,13 @@
 """Workers that ask providers: appointments, one owner, expiry, late money, orders closed before they were opened."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from core_service.application import checkout, payment_results, provider_asking
-from core_service.domain.payment_order import ASK_AFTER_SECONDS
+from core_service.domain.payment_order import ASK_AFTER_SECONDS, ASK_SPACING_SECONDS
 from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage import payment_orders, refunds
 from core_service.storage.database import execute, fetch_all
@@ -142,6 +142,22 @@ def test_c11_looking_at_an_order_does_not_give_it_a_second_owner(shop: Shop) -> 
     assert payment_orders.claim_due(10, lease_seconds=60) == []
     gate.opened.set()
     assert asked() == 1
+
+
+def test_however_many_look_at_an_order_its_provider_is_asked_every_few_seconds(shop: Shop) -> None:
+    order = shop.create(REMOTE)
+    make_due()
+    assert sweep() == 1
+    asked_at = datetime.now(UTC)
+    at_once(8, lambda _: checkout.look(order.id, now=datetime.now(UTC)))
+    appointment = shop.order(order.id).ask_at
+    assert appointment is not None
+    assert appointment >= asked_at + timedelta(seconds=ASK_SPACING_SECONDS)
+    # Who comes later neither postpones the question nor asks earlier.
+    at_once(8, lambda _: checkout.look(order.id, now=datetime.now(UTC)))
+    assert shop.order(order.id).ask_at == appointment
+    assert sweep() == 0
+    assert shop.books.calls("query") == 1
 
 
 def test_c11_a_hint_about_refunds_does_not_give_them_a_second_owner(shop: Shop) -> None:

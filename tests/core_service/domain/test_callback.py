@@ -99,7 +99,7 @@ def test_v11_headers_carry_both_signatures() -> None:
     secret = "whsec_" + base64.b64encode(b"a test secret of some length").decode()
     body = b'{"event":"payment.order.updated"}'
     envelope = Envelope("dlv_1", "payment.order.updated", "po_1", "shop")
-    headers = callback.signed_headers(envelope, body, secret, now=NOW)
+    headers = callback.signed_headers(envelope, body, (secret,), now=NOW)
 
     assert headers["x-novapay-timestamp"] == "2026-03-04T05:06:07.890Z"
     own = hmac.new(secret.encode(), b"2026-03-04T05:06:07.890Z." + body, hashlib.sha256)

@@ -25,6 +25,8 @@ COMPLETE = MerchantFacts(
     callback_enabled=True,
     refund_callback_enabled=True,
     api_ip_whitelist=None,
+    return_delay_seconds=5,
+    logo_etag=None,
     version=1,
 )
 

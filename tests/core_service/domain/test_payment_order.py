@@ -8,6 +8,7 @@ import pytest
 from core_service.domain.payment_order import (
     ASK_AFTER_SECONDS,
     ASK_EVERY_SECONDS,
+    ASK_SPACING_SECONDS,
     EXPIRY_GRACE_SECONDS,
     OPEN_STATUSES,
     TRANSITIONS,
@@ -110,6 +111,14 @@ def test_the_schedule_of_questions_is_walked_from_creation_to_expiry() -> None:
     gaps = {after - before for before, after in pairwise(asked[4:-1])}
     assert gaps == {ASK_EVERY_SECONDS}
     assert asked[-1] == 30 * 60 + EXPIRY_GRACE_SECONDS
+
+
+def test_two_questions_keep_their_distance_whoever_brought_the_first_forward() -> None:
+    for seconds in (3.3, 9.9, 18.0, 30 * 60 + EXPIRY_GRACE_SECONDS - 1):
+        now = CREATED + timedelta(seconds=seconds)
+        then = next_ask(created_at=CREATED, expire_at=EXPIRES, now=now)
+        assert then >= now + timedelta(seconds=ASK_SPACING_SECONDS)
+    assert then == now + timedelta(seconds=ASK_SPACING_SECONDS)
 
 
 def test_an_order_past_its_expiry_is_asked_about_as_regularly() -> None:

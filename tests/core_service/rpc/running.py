@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from core_service import metadata
 from core_service.application import access
+from core_service.application.merchants import Merchants
 from core_service.client import core_error_from
 from core_service.errors import CoreError
 from core_service.rpc.access_servicer import AccessServicer
@@ -21,9 +22,11 @@ from core_service.rpc.interceptors import Interceptors, call_of
 from core_service.rpc.server import THREADS, CoreServer, ServerTls
 from core_service.schema import Method, methods, service_names
 from core_service.storage.database import transact
+from core_service.storage.secret_box import SecretBox
 from novapay.payments.v1 import payment_service_pb2
-from tests.core_service.merchant_rows import KnownMerchant
+from tests.core_service.merchant_rows import TEST_KEYS, KnownMerchant
 
+TEST_BOX = SecretBox(TEST_KEYS)
 TOKEN = "test-service-token"  # a test token
 CREATE = "/novapay.payments.v1.PaymentService/CreatePaymentOrder"
 QUERY = "/novapay.payments.v1.PaymentService/QueryPaymentOrder"
@@ -40,7 +43,7 @@ def servicers(handlers: Mapping[str, Handler]) -> dict[str, Any]:
     for name in service_names():
         own = {m.name: _handler(m, handlers) for m in methods() if m.service_full_name == name}
         made[name] = type("Servicer", (), own)()
-    made["novapay.access.v1.AccessService"] = AccessServicer()
+    made["novapay.access.v1.AccessService"] = AccessServicer(Merchants(TEST_BOX, []))
     return made
 
 

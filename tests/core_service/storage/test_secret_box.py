@@ -63,3 +63,28 @@ def test_k14_a_missing_or_wrong_key_is_named() -> None:
         SecretBox({"k2": NEW}).open(sealed, PLACE)
     with pytest.raises(SecretUnreadable, match="'k1' does not open"):
         SecretBox({"k1": NEW}).open(sealed, PLACE)
+
+
+def test_s07_a_moved_value_is_the_same_under_another_key() -> None:
+    before, during = SecretBox({"k1": OLD}), SecretBox({"k2": NEW, "k1": OLD})
+    sealed = before.seal(b"secret", PLACE)
+    moved = during.rewrap(sealed, PLACE)
+    assert SecretBox({"k2": NEW}).open(moved, PLACE) == b"secret"
+    assert moved.endswith(sealed[-len(b"secret") - 16 :])  # the ciphertext itself stayed
+    elsewhere = sealed_places.credential_secret("mch_1", "npk_2")
+    with pytest.raises(SecretUnreadable):
+        during.rewrap(sealed, elsewhere)
+
+
+def test_s07_a_running_process_learns_of_a_new_key_when_it_needs_it() -> None:
+    rings = [{"k2": NEW, "k1": OLD}]
+    box = SecretBox({"k1": OLD}, lambda: rings.pop() if rings else None)
+    sealed = SecretBox({"k2": NEW}).seal(b"secret", PLACE)
+    assert box.open(sealed, PLACE) == b"secret"
+    assert SecretBox.key_id_of(box.seal(b"secret", PLACE)) == "k2"
+
+
+def test_s07_what_is_sealed_after_a_rotation_has_the_new_key() -> None:
+    rings = [{"k2": NEW, "k1": OLD}]
+    box = SecretBox({"k1": OLD}, lambda: rings.pop() if rings else None)
+    assert SecretBox.key_id_of(box.seal(b"secret", PLACE)) == "k2"

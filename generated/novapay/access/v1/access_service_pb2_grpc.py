@@ -49,10 +49,70 @@ class AccessServiceStub:
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionRequest.SerializeToString,
                 response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionResponse.FromString,
                 _registered_method=True)
+        self.ListOperators = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ListOperators',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsResponse.FromString,
+                _registered_method=True)
         self.CreateOperator = channel.unary_unary(
                 '/novapay.access.v1.AccessService/CreateOperator',
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
                 response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
+                _registered_method=True)
+        self.UpdateOperator = channel.unary_unary(
+                '/novapay.access.v1.AccessService/UpdateOperator',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorResponse.FromString,
+                _registered_method=True)
+        self.BeginTotp = channel.unary_unary(
+                '/novapay.access.v1.AccessService/BeginTotp',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpResponse.FromString,
+                _registered_method=True)
+        self.ConfirmTotp = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ConfirmTotp',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpResponse.FromString,
+                _registered_method=True)
+        self.DisableTotp = channel.unary_unary(
+                '/novapay.access.v1.AccessService/DisableTotp',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpResponse.FromString,
+                _registered_method=True)
+        self.ReplaceRecoveryCodes = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ReplaceRecoveryCodes',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ChangePassword',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.RegisterMerchant = channel.unary_unary(
+                '/novapay.access.v1.AccessService/RegisterMerchant',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantResponse.FromString,
+                _registered_method=True)
+        self.SignInStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/SignInStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffResponse.FromString,
+                _registered_method=True)
+        self.ListStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ListStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffResponse.FromString,
+                _registered_method=True)
+        self.CreateStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/CreateStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffResponse.FromString,
+                _registered_method=True)
+        self.UpdateStaff = channel.unary_unary(
+                '/novapay.access.v1.AccessService/UpdateStaff',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffResponse.FromString,
                 _registered_method=True)
 
 
@@ -80,8 +140,98 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOperators(self, request, context):
+        """List the operators.
+        zh: 获取运营员列表
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateOperator(self, request, context):
-        """Add an operator.
+        """Add an operator. Without a password one is made, shown this once, and must be changed at the first sign-in.
+        zh: 新增运营员;不给密码则生成一个初始密码,只显示这一次,首次登录后必须修改。
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOperator(self, request, context):
+        """Rename an operator, change the role, enable or disable, reset the password, switch two-step sign-in off, or end the
+        sessions. The last enabled SUPER_ADMIN stays one.
+        zh: 修改运营员:姓名、角色、启用或停用、重置密码、关闭两步验证、结束会话。最后一个启用的超级管理员不能被停用或降级。
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginTotp(self, request, context):
+        """A new TOTP key for the caller's authenticator; it counts once ConfirmTotp has seen a code of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmTotp(self, request, context):
+        """Switch two-step sign-in on. Ends the caller's other sessions and shows the recovery codes, this once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableTotp(self, request, context):
+        """Switch two-step sign-in off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceRecoveryCodes(self, request, context):
+        """New recovery codes for the caller, shown this once; those before open nothing any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Change the caller's own password; ends their other sessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterMerchant(self, request, context):
+        """A stranger registers a merchant, which then waits for review; its owner may sign in at once. The answer does not
+        tell whether the owner's address had an account already; if so, nothing was made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignInStaff(self, request, context):
+        """Sign a member of a merchant's staff in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStaff(self, request, context):
+        """List a merchant's staff.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateStaff(self, request, context):
+        """Add a member to a merchant's staff. The first password is shown this once and must be changed at the first sign-in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateStaff(self, request, context):
+        """Rename a member of a merchant's staff, change the role, enable or disable, or reset the password. The last enabled
+        owner stays one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,10 +255,70 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionRequest.FromString,
                     response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionResponse.SerializeToString,
             ),
+            'ListOperators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperators,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsResponse.SerializeToString,
+            ),
             'CreateOperator': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateOperator,
                     request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.FromString,
                     response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.SerializeToString,
+            ),
+            'UpdateOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOperator,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorResponse.SerializeToString,
+            ),
+            'BeginTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginTotp,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpResponse.SerializeToString,
+            ),
+            'ConfirmTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmTotp,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpResponse.SerializeToString,
+            ),
+            'DisableTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableTotp,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpResponse.SerializeToString,
+            ),
+            'ReplaceRecoveryCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceRecoveryCodes,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RegisterMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterMerchant,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantResponse.SerializeToString,
+            ),
+            'SignInStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignInStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffResponse.SerializeToString,
+            ),
+            'ListStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffResponse.SerializeToString,
+            ),
+            'CreateStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffResponse.SerializeToString,
+            ),
+            'UpdateStaff': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateStaff,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -203,6 +413,33 @@ class AccessService:
             _registered_method=True)
 
     @staticmethod
+    def ListOperators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ListOperators',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateOperator(request,
             target,
             options=(),
@@ -219,6 +456,303 @@ class AccessService:
             '/novapay.access.v1.AccessService/CreateOperator',
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/UpdateOperator',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/BeginTotp',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ConfirmTotp',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/DisableTotp',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceRecoveryCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ReplaceRecoveryCodes',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ChangePassword',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/RegisterMerchant',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.RegisterMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignInStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/SignInStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.SignInStaffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ListStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListStaffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/CreateStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.CreateStaffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateStaff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/UpdateStaff',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateStaffResponse.FromString,
             options,
             channel_credentials,
             insecure,

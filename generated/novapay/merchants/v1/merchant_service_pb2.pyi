@@ -42,6 +42,57 @@ MERCHANT_STATUS_REJECTED: MerchantStatus.ValueType  # 3
 MERCHANT_STATUS_SUSPENDED: MerchantStatus.ValueType  # 4
 Global___MerchantStatus: _TypeAlias = MerchantStatus  # noqa: Y015
 
+class _AccountFieldKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccountFieldKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountFieldKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCOUNT_FIELD_KIND_UNSPECIFIED: _AccountFieldKind.ValueType  # 0
+    ACCOUNT_FIELD_KIND_TEXT: _AccountFieldKind.ValueType  # 1
+    """One line."""
+    ACCOUNT_FIELD_KIND_PEM: _AccountFieldKind.ValueType  # 2
+    """A key or certificate: PEM, or bare base64."""
+    ACCOUNT_FIELD_KIND_PEM_LIST: _AccountFieldKind.ValueType  # 3
+    """Certificates one after the other."""
+    ACCOUNT_FIELD_KIND_URL: _AccountFieldKind.ValueType  # 4
+
+class AccountFieldKind(_AccountFieldKind, metaclass=_AccountFieldKindEnumTypeWrapper):
+    """How a field of an account's configuration is entered."""
+
+ACCOUNT_FIELD_KIND_UNSPECIFIED: AccountFieldKind.ValueType  # 0
+ACCOUNT_FIELD_KIND_TEXT: AccountFieldKind.ValueType  # 1
+"""One line."""
+ACCOUNT_FIELD_KIND_PEM: AccountFieldKind.ValueType  # 2
+"""A key or certificate: PEM, or bare base64."""
+ACCOUNT_FIELD_KIND_PEM_LIST: AccountFieldKind.ValueType  # 3
+"""Certificates one after the other."""
+ACCOUNT_FIELD_KIND_URL: AccountFieldKind.ValueType  # 4
+Global___AccountFieldKind: _TypeAlias = AccountFieldKind  # noqa: Y015
+
+class _CheckSeverity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckSeverity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECK_SEVERITY_UNSPECIFIED: _CheckSeverity.ValueType  # 0
+    CHECK_SEVERITY_OK: _CheckSeverity.ValueType  # 1
+    CHECK_SEVERITY_WARNING: _CheckSeverity.ValueType  # 2
+    """Works now."""
+    CHECK_SEVERITY_ERROR: _CheckSeverity.ValueType  # 3
+    """Payments cannot be taken, or cannot be believed."""
+
+class CheckSeverity(_CheckSeverity, metaclass=_CheckSeverityEnumTypeWrapper): ...
+
+CHECK_SEVERITY_UNSPECIFIED: CheckSeverity.ValueType  # 0
+CHECK_SEVERITY_OK: CheckSeverity.ValueType  # 1
+CHECK_SEVERITY_WARNING: CheckSeverity.ValueType  # 2
+"""Works now."""
+CHECK_SEVERITY_ERROR: CheckSeverity.ValueType  # 3
+"""Payments cannot be taken, or cannot be believed."""
+Global___CheckSeverity: _TypeAlias = CheckSeverity  # noqa: Y015
+
 @_typing.final
 class Merchant(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -67,6 +118,11 @@ class Merchant(_message.Message):
     REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    LOGO_ETAG_FIELD_NUMBER: _builtins.int
+    MISSING_PROFILE_FIELDS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_NOTIFY_SECRET_UNTIL_FIELD_NUMBER: _builtins.int
+    CALLBACK_CONFIRMED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     code: _builtins.str
     name: _builtins.str
@@ -79,21 +135,39 @@ class Merchant(_message.Message):
     onboarding_note: _builtins.str
     review_note: _builtins.str
     approved_by: _builtins.str
-    """Who approved last."""
+    """Who approved last.
+    zh: 最近一次审核通过的操作员。
+    """
     callback_base: _builtins.str
     """Default address of merchant callbacks.
-    zh: 订单未单独传 callbackUrl 时,NovaPay 使用的默认商户业务回调地址。
+    zh: 订单未单独传 callbackUrl 时，NovaPay 使用的默认商户业务回调地址。
     """
     notify_secret: _builtins.str
-    """Masked: first and last four characters."""
+    """Masked: first and last four characters.
+    zh: 已脱敏：只显示前后各四个字符。
+    """
     api_ip_whitelist: _builtins.str
-    """Addresses and CIDR ranges that may call; empty: any."""
+    """Addresses and CIDR ranges that may call; empty: any.
+    zh: 允许调用 API 的 IP 与 CIDR；为空表示不限制。
+    """
     callback_enabled: _builtins.bool
     refund_callback_enabled: _builtins.bool
-    """False: told of orders only, as before refund events existed."""
+    """False: told of orders only, as before refund events existed.
+    zh: false：只通知订单事件，与退款事件出现之前一致。
+    """
+    return_delay_seconds: _builtins.int
+    """Seconds that the result page shows success before it goes on to the merchant; 0: at once.
+    zh: 结果页展示成功后等待多少秒再返回商户；0 表示立即返回。
+    """
+    logo_etag: _builtins.str
+    """Changes with the logo; empty: no logo.
+    zh: 随商户标志变化；为空表示没有标志。
+    """
     @_builtins.property
     def approved_at(self) -> _timestamp_pb2.Timestamp:
-        """First approval."""
+        """First approval.
+        zh: 首次审核通过的时间。
+        """
 
     @_builtins.property
     def status_changed_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -101,6 +175,24 @@ class Merchant(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def missing_profile_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the profile still lacks; some channels take no payments before.
+        zh: 资料中还缺少的字段;补齐之前部分通道不能收款。
+        """
+
+    @_builtins.property
+    def previous_notify_secret_until(self) -> _timestamp_pb2.Timestamp:
+        """Until then the callback secret before this one signs too.
+        zh: 在此之前,旧的回调密钥仍同时参与签名。
+        """
+
+    @_builtins.property
+    def callback_confirmed_at(self) -> _timestamp_pb2.Timestamp:
+        """When callback_base, as it is, first answered a test event with a 2xx.
+        zh: 当前回调地址首次以 2xx 应答测试事件的时间。
+        """
+
     def __init__(
         self,
         *,
@@ -125,10 +217,15 @@ class Merchant(_message.Message):
         refund_callback_enabled: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        return_delay_seconds: _builtins.int = ...,
+        logo_etag: _builtins.str = ...,
+        missing_profile_fields: _abc.Iterable[_builtins.str] | None = ...,
+        previous_notify_secret_until: _timestamp_pb2.Timestamp | None = ...,
+        callback_confirmed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "missing_profile_fields", b"missing_profile_fields", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -138,6 +235,8 @@ class Merchant(_message.Message):
     _WhichOneofArgType__approved_by: _TypeAlias = _typing.Literal["_approved_by", b"_approved_by"]  # noqa: Y015
     _WhichOneofReturnType__callback_base: _TypeAlias = _typing.Literal["callback_base"]  # noqa: Y015
     _WhichOneofArgType__callback_base: _TypeAlias = _typing.Literal["_callback_base", b"_callback_base"]  # noqa: Y015
+    _WhichOneofReturnType__callback_confirmed_at: _TypeAlias = _typing.Literal["callback_confirmed_at"]  # noqa: Y015
+    _WhichOneofArgType__callback_confirmed_at: _TypeAlias = _typing.Literal["_callback_confirmed_at", b"_callback_confirmed_at"]  # noqa: Y015
     _WhichOneofReturnType__company_registration_id: _TypeAlias = _typing.Literal["company_registration_id"]  # noqa: Y015
     _WhichOneofArgType__company_registration_id: _TypeAlias = _typing.Literal["_company_registration_id", b"_company_registration_id"]  # noqa: Y015
     _WhichOneofReturnType__contact_email: _TypeAlias = _typing.Literal["contact_email"]  # noqa: Y015
@@ -152,6 +251,8 @@ class Merchant(_message.Message):
     _WhichOneofArgType__notify_secret: _TypeAlias = _typing.Literal["_notify_secret", b"_notify_secret"]  # noqa: Y015
     _WhichOneofReturnType__onboarding_note: _TypeAlias = _typing.Literal["onboarding_note"]  # noqa: Y015
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
+    _WhichOneofReturnType__previous_notify_secret_until: _TypeAlias = _typing.Literal["previous_notify_secret_until"]  # noqa: Y015
+    _WhichOneofArgType__previous_notify_secret_until: _TypeAlias = _typing.Literal["_previous_notify_secret_until", b"_previous_notify_secret_until"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status_changed_at: _TypeAlias = _typing.Literal["status_changed_at"]  # noqa: Y015
@@ -164,6 +265,8 @@ class Merchant(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__approved_by) -> _WhichOneofReturnType__approved_by | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__callback_base) -> _WhichOneofReturnType__callback_base | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__callback_confirmed_at) -> _WhichOneofReturnType__callback_confirmed_at | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__company_registration_id) -> _WhichOneofReturnType__company_registration_id | None: ...
     @_typing.overload
@@ -179,6 +282,8 @@ class Merchant(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__onboarding_note) -> _WhichOneofReturnType__onboarding_note | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_notify_secret_until) -> _WhichOneofReturnType__previous_notify_secret_until | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status_changed_at) -> _WhichOneofReturnType__status_changed_at | None: ...
@@ -192,22 +297,40 @@ class ListMerchantsRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Only the merchant with this code."""
+    """Only the merchant with this code.
+    zh: 只返回商户编码等于该值的商户。
+    """
     page_size: _builtins.int
-    """At most this many; without it all of them, up to 1000."""
+    """At most this many; without it all of them, up to 1000.
+    zh: 本页最多返回多少条；不传时全部返回，最多 1000 条。
+    """
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the page before.
+    zh: 上一页返回的 nextPageToken。
+    """
+    search: _builtins.str
+    """Only merchants that have this in their code, name, legal name or contact e-mail, in any case.
+    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字的商户，不区分大小写。
+    """
+    status: Global___MerchantStatus.ValueType
+    """Only merchants of this status.
+    zh: 只返回该状态的商户。
+    """
     def __init__(
         self,
         *,
         code: _builtins.str | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str | None = ...,
+        search: _builtins.str | None = ...,
+        status: Global___MerchantStatus.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "code", b"code", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "_search", b"_search", "_status", b"_status", "code", b"code", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "code", b"code", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "_search", b"_search", "_status", b"_status", "code", b"code", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
     _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
@@ -215,12 +338,20 @@ class ListMerchantsRequest(_message.Message):
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
     _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
     _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    _WhichOneofReturnType__search: _TypeAlias = _typing.Literal["search"]  # noqa: Y015
+    _WhichOneofArgType__search: _TypeAlias = _typing.Literal["_search", b"_search"]  # noqa: Y015
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__search) -> _WhichOneofReturnType__search | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___ListMerchantsRequest: _TypeAlias = ListMerchantsRequest  # noqa: Y015
 
@@ -231,7 +362,9 @@ class ListMerchantsResponse(_message.Message):
     MERCHANTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Left out on the last page."""
+    """Left out on the last page.
+    zh: 下一页的游标；最后一页没有此字段。
+    """
     @_builtins.property
     def merchants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Merchant]: ...
     def __init__(
@@ -267,11 +400,16 @@ class CreateMerchantRequest(_message.Message):
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """2 to 64 of A-Z a-z 0-9 _ - and unique."""
+    """2 to 64 of A-Z a-z 0-9 _ - and unique.
+    zh: 商户编码：2 到 64 个 A-Z a-z 0-9 _ - 字符，不可重复。
+    """
     name: _builtins.str
     status: Global___MerchantStatus.ValueType
-    """Without it APPROVED."""
+    """Without it APPROVED.
+    zh: 不传时为 APPROVED。
+    """
     legal_name: _builtins.str
     contact_name: _builtins.str
     contact_email: _builtins.str
@@ -281,12 +419,22 @@ class CreateMerchantRequest(_message.Message):
     review_note: _builtins.str
     callback_base: _builtins.str
     notify_secret: _builtins.str
-    """Signs merchant callbacks; made by us when absent."""
+    """Signs merchant callbacks; made by us when absent.
+    zh: 商户回调的签名密钥；不传时自动生成。
+    """
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
-    """True when absent."""
+    """True when absent.
+    zh: 不传时为 true。
+    """
     refund_callback_enabled: _builtins.bool
-    """Events payment.refund.updated; true when absent."""
+    """Events payment.refund.updated; true when absent.
+    zh: 是否发送 payment.refund.updated 事件；不传时为 true。
+    """
+    return_delay_seconds: _builtins.int
+    """5 when absent.
+    zh: 结果页返回商户前等待的秒数；不传时为 5。
+    """
     def __init__(
         self,
         *,
@@ -305,10 +453,11 @@ class CreateMerchantRequest(_message.Message):
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool | None = ...,
         refund_callback_enabled: _builtins.bool | None = ...,
+        return_delay_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -332,6 +481,8 @@ class CreateMerchantRequest(_message.Message):
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
     _WhichOneofReturnType__refund_callback_enabled: _TypeAlias = _typing.Literal["refund_callback_enabled"]  # noqa: Y015
     _WhichOneofArgType__refund_callback_enabled: _TypeAlias = _typing.Literal["_refund_callback_enabled", b"_refund_callback_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__return_delay_seconds: _TypeAlias = _typing.Literal["return_delay_seconds"]  # noqa: Y015
+    _WhichOneofArgType__return_delay_seconds: _TypeAlias = _typing.Literal["_return_delay_seconds", b"_return_delay_seconds"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
@@ -358,6 +509,8 @@ class CreateMerchantRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__onboarding_note) -> _WhichOneofReturnType__onboarding_note | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_callback_enabled) -> _WhichOneofReturnType__refund_callback_enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__return_delay_seconds) -> _WhichOneofReturnType__return_delay_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
@@ -391,7 +544,9 @@ class GetMerchantRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The merchant's id, or its code."""
+    """The merchant's id, or its code.
+    zh: 商户的编号，或商户编码。
+    """
     def __init__(
         self,
         *,
@@ -445,9 +600,12 @@ class UpdateMerchantRequest(_message.Message):
     API_IP_WHITELIST_FIELD_NUMBER: _builtins.int
     CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
     REFUND_CALLBACK_ENABLED_FIELD_NUMBER: _builtins.int
+    RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The merchant's id, or its code."""
+    """The merchant's id, or its code.
+    zh: 商户的编号，或商户编码。
+    """
     code: _builtins.str
     name: _builtins.str
     status: Global___MerchantStatus.ValueType
@@ -460,10 +618,13 @@ class UpdateMerchantRequest(_message.Message):
     review_note: _builtins.str
     callback_base: _builtins.str
     notify_secret: _builtins.str
-    """Sending the mask back changes nothing."""
+    """Sending the mask back changes nothing.
+    zh: 传回脱敏值不会改变原值。
+    """
     api_ip_whitelist: _builtins.str
     callback_enabled: _builtins.bool
     refund_callback_enabled: _builtins.bool
+    return_delay_seconds: _builtins.int
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; over HTTP, those that the body has."""
@@ -487,11 +648,12 @@ class UpdateMerchantRequest(_message.Message):
         api_ip_whitelist: _builtins.str | None = ...,
         callback_enabled: _builtins.bool | None = ...,
         refund_callback_enabled: _builtins.bool | None = ...,
+        return_delay_seconds: _builtins.int | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_callback_base", b"_callback_base", "_callback_enabled", b"_callback_enabled", "_code", b"_code", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_name", b"_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_refund_callback_enabled", b"_refund_callback_enabled", "_return_delay_seconds", b"_return_delay_seconds", "_review_note", b"_review_note", "_status", b"_status", "api_ip_whitelist", b"api_ip_whitelist", "callback_base", b"callback_base", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "id", b"id", "legal_name", b"legal_name", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -519,6 +681,8 @@ class UpdateMerchantRequest(_message.Message):
     _WhichOneofArgType__onboarding_note: _TypeAlias = _typing.Literal["_onboarding_note", b"_onboarding_note"]  # noqa: Y015
     _WhichOneofReturnType__refund_callback_enabled: _TypeAlias = _typing.Literal["refund_callback_enabled"]  # noqa: Y015
     _WhichOneofArgType__refund_callback_enabled: _TypeAlias = _typing.Literal["_refund_callback_enabled", b"_refund_callback_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__return_delay_seconds: _TypeAlias = _typing.Literal["return_delay_seconds"]  # noqa: Y015
+    _WhichOneofArgType__return_delay_seconds: _TypeAlias = _typing.Literal["_return_delay_seconds", b"_return_delay_seconds"]  # noqa: Y015
     _WhichOneofReturnType__review_note: _TypeAlias = _typing.Literal["review_note"]  # noqa: Y015
     _WhichOneofArgType__review_note: _TypeAlias = _typing.Literal["_review_note", b"_review_note"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
@@ -550,6 +714,8 @@ class UpdateMerchantRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_callback_enabled) -> _WhichOneofReturnType__refund_callback_enabled | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__return_delay_seconds) -> _WhichOneofReturnType__return_delay_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__review_note) -> _WhichOneofReturnType__review_note | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
@@ -577,6 +743,96 @@ class UpdateMerchantResponse(_message.Message):
 Global___UpdateMerchantResponse: _TypeAlias = UpdateMerchantResponse  # noqa: Y015
 
 @_typing.final
+class GetMerchantLogoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The merchant's id, or its code."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMerchantLogoRequest: _TypeAlias = GetMerchantLogoRequest  # noqa: Y015
+
+@_typing.final
+class GetMerchantLogoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """image/png, image/jpeg or image/webp."""
+    content: _builtins.bytes
+    etag: _builtins.str
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_type", b"content_type", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMerchantLogoResponse: _TypeAlias = GetMerchantLogoResponse  # noqa: Y015
+
+@_typing.final
+class SetMerchantLogoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The merchant's id, or its code."""
+    content: _builtins.bytes
+    """PNG, JPEG or WebP of at most 32 KiB, 16 to 1024 pixels on each side; empty removes the logo."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMerchantLogoRequest: _TypeAlias = SetMerchantLogoRequest  # noqa: Y015
+
+@_typing.final
+class SetMerchantLogoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def merchant(self) -> Global___Merchant: ...
+    def __init__(
+        self,
+        *,
+        merchant: Global___Merchant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMerchantLogoResponse: _TypeAlias = SetMerchantLogoResponse  # noqa: Y015
+
+@_typing.final
 class Binding(_message.Message):
     """Which account serves a channel of a merchant, with limits and fee."""
 
@@ -598,12 +854,18 @@ class Binding(_message.Message):
     channel_code: _builtins.str
     enabled: _builtins.bool
     merchant_channel_account_id: _builtins.str
-    """Null: the newest enabled account of the channel."""
+    """Null: the newest enabled account of the channel.
+    zh: 为 null 时使用该通道最新的启用账户。
+    """
     min_amount: _builtins.str
-    """Yuan; null: no limit of its own."""
+    """Yuan; null: no limit of its own.
+    zh: 单位元；null 表示不另设限额。
+    """
     max_amount: _builtins.str
     fee_rate: _builtins.str
-    """Four decimals."""
+    """Four decimals.
+    zh: 费率，四位小数。
+    """
     @_builtins.property
     def merchant_channel_account(self) -> Global___BoundAccount: ...
     @_builtins.property
@@ -681,7 +943,9 @@ class ListBindingsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     page_size: _builtins.int
-    """At most this many; without it all of them, up to 1000."""
+    """At most this many; without it all of them, up to 1000.
+    zh: 本页最多返回多少条；不传时全部返回，最多 1000 条。
+    """
     page_token: _builtins.str
     def __init__(
         self,
@@ -716,7 +980,9 @@ class ListBindingsResponse(_message.Message):
     BINDINGS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Left out on the last page."""
+    """Left out on the last page.
+    zh: 下一页的游标；最后一页没有此字段。
+    """
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]: ...
     def __init__(
@@ -748,13 +1014,19 @@ class SetBindingRequest(_message.Message):
     merchant_code: _builtins.str
     channel_code: _builtins.str
     enabled: _builtins.bool
-    """True when absent on a new binding; unchanged when absent on an existing one."""
+    """True when absent on a new binding; unchanged when absent on an existing one.
+    zh: 新建路由时不传即为 true；已有路由不传则保持不变。
+    """
     merchant_channel_account_id: _builtins.str
     min_amount: _builtins.str
-    """Yuan."""
+    """Yuan.
+    zh: 单位元。
+    """
     max_amount: _builtins.str
     fee_rate: _builtins.str
-    """0 to 1 with at most four decimals."""
+    """0 to 1 with at most four decimals.
+    zh: 费率，0 到 1，最多四位小数。
+    """
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; over HTTP, those that the body has."""
@@ -834,6 +1106,7 @@ class ChannelAccount(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     merchant_code: _builtins.str
     channel_code: _builtins.str
@@ -848,6 +1121,10 @@ class ChannelAccount(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def check(self) -> Global___AccountCheck:
+        """What CheckChannelAccount, or the daily look, found last."""
+
     def __init__(
         self,
         *,
@@ -861,14 +1138,451 @@ class ChannelAccount(_message.Message):
         config: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        check: Global___AccountCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_token", b"callback_token", "callback_url", b"callback_url", "channel_code", b"channel_code", "config", b"config", "created_at", b"created_at", "display_name", b"display_name", "enabled", b"enabled", "id", b"id", "merchant_code", b"merchant_code", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_token", b"callback_token", "callback_url", b"callback_url", "channel_code", b"channel_code", "check", b"check", "config", b"config", "created_at", b"created_at", "display_name", b"display_name", "enabled", b"enabled", "id", b"id", "merchant_code", b"merchant_code", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChannelAccount: _TypeAlias = ChannelAccount  # noqa: Y015
+
+@_typing.final
+class DescribeChannelAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_CODE_FIELD_NUMBER: _builtins.int
+    channel_code: _builtins.str
+    def __init__(
+        self,
+        *,
+        channel_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_code", b"channel_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeChannelAccountRequest: _TypeAlias = DescribeChannelAccountRequest  # noqa: Y015
+
+@_typing.final
+class DescribeChannelAccountResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_CODE_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    channel_code: _builtins.str
+    display_name: _builtins.str
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountField]:
+        """In the order in which they are entered.
+        zh: 按填写顺序排列。
+        """
+
+    def __init__(
+        self,
+        *,
+        channel_code: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        fields: _abc.Iterable[Global___AccountField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_code", b"channel_code", "display_name", b"display_name", "fields", b"fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeChannelAccountResponse: _TypeAlias = DescribeChannelAccountResponse  # noqa: Y015
+
+@_typing.final
+class AccountField(_message.Message):
+    """One key of an account's configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LABEL_ZH_FIELD_NUMBER: _builtins.int
+    LABEL_EN_FIELD_NUMBER: _builtins.int
+    HELP_ZH_FIELD_NUMBER: _builtins.int
+    HELP_EN_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The key in the configuration.
+    zh: 配置中的键名。
+    """
+    required: _builtins.bool
+    """In a group: required as soon as another field of the group is given.
+    zh: 是否必填;属于分组时,分组中任何一项有值才必填。
+    """
+    secret: _builtins.bool
+    """Never comes back; shown masked.
+    zh: 是否保密;保密的值只以脱敏形式返回。
+    """
+    kind: Global___AccountFieldKind.ValueType
+    """How it is entered.
+    zh: 填写方式。
+    """
+    label_zh: _builtins.str
+    """Its name in Chinese.
+    zh: 中文名称。
+    """
+    label_en: _builtins.str
+    """Its name in English.
+    zh: 英文名称。
+    """
+    help_zh: _builtins.str
+    """Where to find the value at the provider.
+    zh: 在渠道后台的哪里可以找到(中文)。
+    """
+    help_en: _builtins.str
+    """The same in English.
+    zh: 在渠道后台的哪里可以找到(英文)。
+    """
+    @_builtins.property
+    def group(self) -> Global___AccountFieldGroup:
+        """Fields of one group are given together or not at all; null: no group.
+        zh: 同一分组的字段要么一起填写,要么都不填;null 表示不属于分组。
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        required: _builtins.bool = ...,
+        secret: _builtins.bool = ...,
+        kind: Global___AccountFieldKind.ValueType = ...,
+        label_zh: _builtins.str = ...,
+        label_en: _builtins.str = ...,
+        help_zh: _builtins.str = ...,
+        help_en: _builtins.str = ...,
+        group: Global___AccountFieldGroup | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "help_en", b"help_en", "help_zh", b"help_zh", "kind", b"kind", "label_en", b"label_en", "label_zh", b"label_zh", "name", b"name", "required", b"required", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountField: _TypeAlias = AccountField  # noqa: Y015
+
+@_typing.final
+class AccountFieldGroup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    LABEL_ZH_FIELD_NUMBER: _builtins.int
+    LABEL_EN_FIELD_NUMBER: _builtins.int
+    HELP_ZH_FIELD_NUMBER: _builtins.int
+    HELP_EN_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Such as publicKey or certificate.
+    zh: 例如 publicKey、certificate。
+    """
+    label_zh: _builtins.str
+    """Its name in Chinese.
+    zh: 中文名称。
+    """
+    label_en: _builtins.str
+    """Its name in English.
+    zh: 英文名称。
+    """
+    help_zh: _builtins.str
+    """When to fill it in, in Chinese.
+    zh: 何时填写(中文)。
+    """
+    help_en: _builtins.str
+    """When to fill it in, in English.
+    zh: 何时填写(英文)。
+    """
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        label_zh: _builtins.str = ...,
+        label_en: _builtins.str = ...,
+        help_zh: _builtins.str = ...,
+        help_en: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "help_en", b"help_en", "help_zh", b"help_zh", "label_en", b"label_en", "label_zh", b"label_zh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountFieldGroup: _TypeAlias = AccountFieldGroup  # noqa: Y015
+
+@_typing.final
+class CheckChannelAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckChannelAccountRequest: _TypeAlias = CheckChannelAccountRequest  # noqa: Y015
+
+@_typing.final
+class CheckChannelAccountResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def check(self) -> Global___AccountCheck:
+        """What was found.
+        zh: 检查结果。
+        """
+
+    def __init__(
+        self,
+        *,
+        check: Global___AccountCheck | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckChannelAccountResponse: _TypeAlias = CheckChannelAccountResponse  # noqa: Y015
+
+@_typing.final
+class AccountCheck(_message.Message):
+    """What the doctor found about an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    STATUS_SINCE_FIELD_NUMBER: _builtins.int
+    status: Global___CheckSeverity.ValueType
+    """The worst finding; unspecified (null in JSON): not looked at since the configuration changed.
+    zh: 最严重的结果;null 表示配置变更后还没有检查过。
+    """
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckFinding]:
+        """In the order in which things were looked at.
+        zh: 按检查顺序列出的结果。
+        """
+
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was looked at.
+        zh: 检查时间。
+        """
+
+    @_builtins.property
+    def status_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when the status is what it is.
+        zh: 从何时起是这个状态。
+        """
+
+    def __init__(
+        self,
+        *,
+        status: Global___CheckSeverity.ValueType = ...,
+        findings: _abc.Iterable[Global___CheckFinding] | None = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        status_since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checked_at", b"_checked_at", "_status_since", b"_status_since", "checked_at", b"checked_at", "status_since", b"status_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checked_at", b"_checked_at", "_status_since", b"_status_since", "checked_at", b"checked_at", "findings", b"findings", "status", b"status", "status_since", b"status_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__checked_at: _TypeAlias = _typing.Literal["checked_at"]  # noqa: Y015
+    _WhichOneofArgType__checked_at: _TypeAlias = _typing.Literal["_checked_at", b"_checked_at"]  # noqa: Y015
+    _WhichOneofReturnType__status_since: _TypeAlias = _typing.Literal["status_since"]  # noqa: Y015
+    _WhichOneofArgType__status_since: _TypeAlias = _typing.Literal["_status_since", b"_status_since"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checked_at) -> _WhichOneofReturnType__checked_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_since) -> _WhichOneofReturnType__status_since | None: ...
+
+Global___AccountCheck: _TypeAlias = AccountCheck  # noqa: Y015
+
+@_typing.final
+class CheckFinding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """A stable word such as SIGNATURE_REFUSED; texts are made from it where it is shown.
+    zh: 稳定的代码,例如 SIGNATURE_REFUSED;展示文字由页面根据代码给出。
+    """
+    severity: Global___CheckSeverity.ValueType
+    """OK, WARNING (works now) or ERROR (payments cannot be taken or believed).
+    zh: OK、WARNING(目前可用)或 ERROR(无法收款,或结果不可信)。
+    """
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckFact]:
+        """Numbers and names that belong to the code.
+        zh: 与代码相关的具体值。
+        """
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        severity: Global___CheckSeverity.ValueType = ...,
+        facts: _abc.Iterable[Global___CheckFact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "facts", b"facts", "severity", b"severity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFinding: _TypeAlias = CheckFinding  # noqa: Y015
+
+@_typing.final
+class CheckFact(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFact: _TypeAlias = CheckFact  # noqa: Y015
+
+@_typing.final
+class ListAccountTroublesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    status: Global___CheckSeverity.ValueType
+    """Only this; both when absent.
+    zh: 只列出这一级别;缺省为警告与错误。
+    """
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        status: Global___CheckSeverity.ValueType | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "_page_token", b"_page_token", "_status", b"_status", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "_page_token", b"_page_token", "_status", b"_status", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
+    _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+
+Global___ListAccountTroublesRequest: _TypeAlias = ListAccountTroublesRequest  # noqa: Y015
+
+@_typing.final
+class ListAccountTroublesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TROUBLES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Left out on the last page.
+    zh: 最后一页没有此字段。
+    """
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountTrouble]:
+        """Newest first.
+        zh: 最新的在前。
+        """
+
+    def __init__(
+        self,
+        *,
+        troubles: _abc.Iterable[Global___AccountTrouble] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "troubles", b"troubles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountTroublesResponse: _TypeAlias = ListAccountTroublesResponse  # noqa: Y015
+
+@_typing.final
+class AccountTrouble(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    MERCHANT_NAME_FIELD_NUMBER: _builtins.int
+    CHANNEL_CODE_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    merchant_code: _builtins.str
+    merchant_name: _builtins.str
+    """The merchant's name.
+    zh: 商户名称。
+    """
+    channel_code: _builtins.str
+    display_name: _builtins.str
+    @_builtins.property
+    def check(self) -> Global___AccountCheck:
+        """What was found.
+        zh: 检查结果。
+        """
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        merchant_code: _builtins.str = ...,
+        merchant_name: _builtins.str = ...,
+        channel_code: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        check: Global___AccountCheck | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "channel_code", b"channel_code", "check", b"check", "display_name", b"display_name", "merchant_code", b"merchant_code", "merchant_name", b"merchant_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountTrouble: _TypeAlias = AccountTrouble  # noqa: Y015
 
 @_typing.final
 class CreateChannelAccountRequest(_message.Message):
@@ -1204,3 +1918,404 @@ class RevokeCredentialResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeCredentialResponse: _TypeAlias = RevokeCredentialResponse  # noqa: Y015
+
+@_typing.final
+class SendTestCallbackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_code", b"merchant_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendTestCallbackRequest: _TypeAlias = SendTestCallbackRequest  # noqa: Y015
+
+@_typing.final
+class SendTestCallbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    REQUEST_BODY_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    RESPONSE_BODY_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    delivered: _builtins.bool
+    """The answer was a 2xx in time."""
+    url: _builtins.str
+    request_body: _builtins.str
+    http_status: _builtins.int
+    response_body: _builtins.str
+    """The first 4 KiB; bytes that are no text are replaced."""
+    error: _builtins.str
+    """Why there was no answer."""
+    duration_ms: _builtins.int
+    @_builtins.property
+    def request_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Header]: ...
+    def __init__(
+        self,
+        *,
+        delivered: _builtins.bool = ...,
+        url: _builtins.str = ...,
+        request_headers: _abc.Iterable[Global___Header] | None = ...,
+        request_body: _builtins.str = ...,
+        http_status: _builtins.int | None = ...,
+        response_body: _builtins.str | None = ...,
+        error: _builtins.str | None = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_http_status", b"_http_status", "_response_body", b"_response_body", "error", b"error", "http_status", b"http_status", "response_body", b"response_body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_http_status", b"_http_status", "_response_body", b"_response_body", "delivered", b"delivered", "duration_ms", b"duration_ms", "error", b"error", "http_status", b"http_status", "request_body", b"request_body", "request_headers", b"request_headers", "response_body", b"response_body", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    _WhichOneofReturnType__http_status: _TypeAlias = _typing.Literal["http_status"]  # noqa: Y015
+    _WhichOneofArgType__http_status: _TypeAlias = _typing.Literal["_http_status", b"_http_status"]  # noqa: Y015
+    _WhichOneofReturnType__response_body: _TypeAlias = _typing.Literal["response_body"]  # noqa: Y015
+    _WhichOneofArgType__response_body: _TypeAlias = _typing.Literal["_response_body", b"_response_body"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__http_status) -> _WhichOneofReturnType__http_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__response_body) -> _WhichOneofReturnType__response_body | None: ...
+
+Global___SendTestCallbackResponse: _TypeAlias = SendTestCallbackResponse  # noqa: Y015
+
+@_typing.final
+class Header(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Header: _TypeAlias = Header  # noqa: Y015
+
+@_typing.final
+class RotateNotifySecretRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    OVERLAP_HOURS_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    overlap_hours: _builtins.int
+    """How long the secret of now signs beside the new one, 0 to 168."""
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+        overlap_hours: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_code", b"merchant_code", "overlap_hours", b"overlap_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateNotifySecretRequest: _TypeAlias = RotateNotifySecretRequest  # noqa: Y015
+
+@_typing.final
+class RotateNotifySecretResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    MERCHANT_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """whsec_…, shown this once."""
+    @_builtins.property
+    def merchant(self) -> Global___Merchant: ...
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        merchant: Global___Merchant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant", b"merchant", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateNotifySecretResponse: _TypeAlias = RotateNotifySecretResponse  # noqa: Y015
+
+@_typing.final
+class ListSignedRequestsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    refused: _builtins.bool
+    """Only those that were refused."""
+    key_id: _builtins.str
+    """Only those with this API key."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+        refused: _builtins.bool = ...,
+        key_id: _builtins.str | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_page_size", b"_page_size", "_page_token", b"_page_token", "key_id", b"key_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_page_size", b"_page_size", "_page_token", b"_page_token", "key_id", b"key_id", "merchant_code", b"merchant_code", "page_size", b"page_size", "page_token", b"page_token", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
+    _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+
+Global___ListSignedRequestsRequest: _TypeAlias = ListSignedRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListSignedRequestsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Left out on the last page."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]: ...
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___SignedRequest] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignedRequestsResponse: _TypeAlias = ListSignedRequestsResponse  # noqa: Y015
+
+@_typing.final
+class SignedRequest(_message.Message):
+    """What became of a signed request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Such as CreatePaymentOrder."""
+    outcome: _builtins.str
+    """OK, or the code of the refusal."""
+    detail: _builtins.str
+    """What was wrong, in a sentence."""
+    key_id: _builtins.str
+    client_address: _builtins.str
+    request_id: _builtins.str
+    duration_ms: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        operation: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        detail: _builtins.str | None = ...,
+        key_id: _builtins.str = ...,
+        client_address: _builtins.str | None = ...,
+        request_id: _builtins.str = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_address", b"_client_address", "_detail", b"_detail", "at", b"at", "client_address", b"client_address", "detail", b"detail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_address", b"_client_address", "_detail", b"_detail", "at", b"at", "client_address", b"client_address", "detail", b"detail", "duration_ms", b"duration_ms", "key_id", b"key_id", "operation", b"operation", "outcome", b"outcome", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__client_address: _TypeAlias = _typing.Literal["client_address"]  # noqa: Y015
+    _WhichOneofArgType__client_address: _TypeAlias = _typing.Literal["_client_address", b"_client_address"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_address) -> _WhichOneofReturnType__client_address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+
+Global___SignedRequest: _TypeAlias = SignedRequest  # noqa: Y015
+
+@_typing.final
+class ExplainSignatureRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    STRING_TO_SIGN_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    key_id: _builtins.str
+    """The headers as the caller believes to have sent them."""
+    timestamp: _builtins.str
+    nonce: _builtins.str
+    signature: _builtins.str
+    body: _builtins.bytes
+    """The body's bytes."""
+    string_to_sign: _builtins.bytes
+    """What the caller signed; empty: not told."""
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        timestamp: _builtins.str = ...,
+        nonce: _builtins.str = ...,
+        signature: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        string_to_sign: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "key_id", b"key_id", "merchant_code", b"merchant_code", "nonce", b"nonce", "signature", b"signature", "string_to_sign", b"string_to_sign", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSignatureRequest: _TypeAlias = ExplainSignatureRequest  # noqa: Y015
+
+@_typing.final
+class ExplainSignatureResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRING_TO_SIGN_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    string_to_sign: _builtins.bytes
+    """{timestamp}.{nonce}.{body}"""
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignatureCheck]:
+        """In the order in which they are made; the first one that fails is what the caller is told."""
+
+    @_builtins.property
+    def difference(self) -> Global___SignatureDifference:
+        """Null: the caller's string is the same, or was not told."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the signature fits instead, such as BODY_ONLY or OTHER_KEY; pages say it in words."""
+
+    def __init__(
+        self,
+        *,
+        string_to_sign: _builtins.bytes = ...,
+        checks: _abc.Iterable[Global___SignatureCheck] | None = ...,
+        difference: Global___SignatureDifference | None = ...,
+        findings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "difference", b"difference", "findings", b"findings", "string_to_sign", b"string_to_sign"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSignatureResponse: _TypeAlias = ExplainSignatureResponse  # noqa: Y015
+
+@_typing.final
+class SignatureCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The code of the refusal that a request which fails it gets."""
+    holds: _builtins.bool
+    """Null: not checked, because what it needs was not given or an earlier check failed."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        holds: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_holds", b"_holds", "holds", b"holds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_holds", b"_holds", "code", b"code", "holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__holds: _TypeAlias = _typing.Literal["holds"]  # noqa: Y015
+    _WhichOneofArgType__holds: _TypeAlias = _typing.Literal["_holds", b"_holds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__holds) -> _WhichOneofReturnType__holds | None: ...
+
+Global___SignatureCheck: _TypeAlias = SignatureCheck  # noqa: Y015
+
+@_typing.final
+class SignatureDifference(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    EXPECTED_LENGTH_FIELD_NUMBER: _builtins.int
+    ACTUAL_LENGTH_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    ACTUAL_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """In bytes from the beginning, counted from 0."""
+    expected_length: _builtins.int
+    actual_length: _builtins.int
+    expected: _builtins.bytes
+    """A few bytes from there on."""
+    actual: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        expected_length: _builtins.int = ...,
+        actual_length: _builtins.int = ...,
+        expected: _builtins.bytes = ...,
+        actual: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "actual_length", b"actual_length", "expected", b"expected", "expected_length", b"expected_length", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureDifference: _TypeAlias = SignatureDifference  # noqa: Y015

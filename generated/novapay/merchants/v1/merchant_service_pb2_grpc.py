@@ -54,6 +54,16 @@ class MerchantServiceStub:
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantResponse.FromString,
                 _registered_method=True)
+        self.GetMerchantLogo = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/GetMerchantLogo',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoResponse.FromString,
+                _registered_method=True)
+        self.SetMerchantLogo = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/SetMerchantLogo',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoResponse.FromString,
+                _registered_method=True)
         self.ListBindings = channel.unary_unary(
                 '/novapay.merchants.v1.MerchantService/ListBindings',
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListBindingsRequest.SerializeToString,
@@ -63,6 +73,21 @@ class MerchantServiceStub:
                 '/novapay.merchants.v1.MerchantService/SetBinding',
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingResponse.FromString,
+                _registered_method=True)
+        self.DescribeChannelAccount = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/DescribeChannelAccount',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountResponse.FromString,
+                _registered_method=True)
+        self.CheckChannelAccount = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/CheckChannelAccount',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountResponse.FromString,
+                _registered_method=True)
+        self.ListAccountTroubles = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/ListAccountTroubles',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesResponse.FromString,
                 _registered_method=True)
         self.CreateChannelAccount = channel.unary_unary(
                 '/novapay.merchants.v1.MerchantService/CreateChannelAccount',
@@ -93,6 +118,26 @@ class MerchantServiceStub:
                 '/novapay.merchants.v1.MerchantService/RevokeCredential',
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialResponse.FromString,
+                _registered_method=True)
+        self.SendTestCallback = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/SendTestCallback',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackResponse.FromString,
+                _registered_method=True)
+        self.RotateNotifySecret = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/RotateNotifySecret',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretResponse.FromString,
+                _registered_method=True)
+        self.ListSignedRequests = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/ListSignedRequests',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsResponse.FromString,
+                _registered_method=True)
+        self.ExplainSignature = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/ExplainSignature',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.FromString,
                 _registered_method=True)
 
 
@@ -131,6 +176,20 @@ class MerchantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMerchantLogo(self, request, context):
+        """A merchant's logo as it was set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMerchantLogo(self, request, context):
+        """Set the logo that payers see, or remove it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBindings(self, request, context):
         """List which account serves which channel of which merchant.
         zh: 获取商户通道路由列表
@@ -142,6 +201,30 @@ class MerchantServiceServicer:
     def SetBinding(self, request, context):
         """Create or replace the binding of one merchant and channel.
         zh: 创建或更新商户通道路由
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeChannelAccount(self, request, context):
+        """Show which fields an account of a channel has, so that a form can be made of them.
+        zh: 获取通道账户的配置字段
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckChannelAccount(self, request, context):
+        """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+        zh: 立即检查通道账户
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccountTroubles(self, request, context):
+        """List enabled accounts that are not well, the newest trouble first.
+        zh: 获取检查未通过的通道账户
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +272,38 @@ class MerchantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendTestCallback(self, request, context):
+        """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+        confirms the address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateNotifySecret(self, request, context):
+        """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+        either secret; x-novapay-signature is made with the new one from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSignedRequests(self, request, context):
+        """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+        a flood some are left out, and a crash loses the last second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainSignature(self, request, context):
+        """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+        whether a signature fits, and never makes one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MerchantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -212,6 +327,16 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.UpdateMerchantResponse.SerializeToString,
             ),
+            'GetMerchantLogo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMerchantLogo,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoResponse.SerializeToString,
+            ),
+            'SetMerchantLogo': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMerchantLogo,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoResponse.SerializeToString,
+            ),
             'ListBindings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBindings,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListBindingsRequest.FromString,
@@ -221,6 +346,21 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.SetBinding,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingResponse.SerializeToString,
+            ),
+            'DescribeChannelAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeChannelAccount,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountResponse.SerializeToString,
+            ),
+            'CheckChannelAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckChannelAccount,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountResponse.SerializeToString,
+            ),
+            'ListAccountTroubles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountTroubles,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesResponse.SerializeToString,
             ),
             'CreateChannelAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateChannelAccount,
@@ -251,6 +391,26 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.RevokeCredential,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialResponse.SerializeToString,
+            ),
+            'SendTestCallback': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendTestCallback,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackResponse.SerializeToString,
+            ),
+            'RotateNotifySecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateNotifySecret,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretResponse.SerializeToString,
+            ),
+            'ListSignedRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignedRequests,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsResponse.SerializeToString,
+            ),
+            'ExplainSignature': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSignature,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -372,6 +532,60 @@ class MerchantService:
             _registered_method=True)
 
     @staticmethod
+    def GetMerchantLogo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/GetMerchantLogo',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetMerchantLogoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMerchantLogo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/SetMerchantLogo',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetMerchantLogoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListBindings(request,
             target,
             options=(),
@@ -415,6 +629,87 @@ class MerchantService:
             '/novapay.merchants.v1.MerchantService/SetBinding',
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingRequest.SerializeToString,
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SetBindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeChannelAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/DescribeChannelAccount',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.DescribeChannelAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckChannelAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/CheckChannelAccount',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.CheckChannelAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountTroubles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/ListAccountTroubles',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListAccountTroublesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -577,6 +872,114 @@ class MerchantService:
             '/novapay.merchants.v1.MerchantService/RevokeCredential',
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialRequest.SerializeToString,
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RevokeCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendTestCallback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/SendTestCallback',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.SendTestCallbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateNotifySecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/RotateNotifySecret',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.RotateNotifySecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignedRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/ListSignedRequests',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ListSignedRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSignature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/ExplainSignature',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class MerchantServiceStub:
     """Change a merchant. A field that is absent stays; null or empty clears it.
     zh: 更新商户
     """
+    GetMerchantLogo: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.GetMerchantLogoRequest, _merchant_service_pb2.GetMerchantLogoResponse]
+    """A merchant's logo as it was set."""
+    SetMerchantLogo: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.SetMerchantLogoRequest, _merchant_service_pb2.SetMerchantLogoResponse]
+    """Set the logo that payers see, or remove it."""
     ListBindings: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListBindingsRequest, _merchant_service_pb2.ListBindingsResponse]
     """List which account serves which channel of which merchant.
     zh: 获取商户通道路由列表
@@ -54,6 +58,18 @@ class MerchantServiceStub:
     SetBinding: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.SetBindingRequest, _merchant_service_pb2.SetBindingResponse]
     """Create or replace the binding of one merchant and channel.
     zh: 创建或更新商户通道路由
+    """
+    DescribeChannelAccount: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.DescribeChannelAccountRequest, _merchant_service_pb2.DescribeChannelAccountResponse]
+    """Show which fields an account of a channel has, so that a form can be made of them.
+    zh: 获取通道账户的配置字段
+    """
+    CheckChannelAccount: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.CheckChannelAccountRequest, _merchant_service_pb2.CheckChannelAccountResponse]
+    """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+    zh: 立即检查通道账户
+    """
+    ListAccountTroubles: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListAccountTroublesRequest, _merchant_service_pb2.ListAccountTroublesResponse]
+    """List enabled accounts that are not well, the newest trouble first.
+    zh: 获取检查未通过的通道账户
     """
     CreateChannelAccount: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.CreateChannelAccountRequest, _merchant_service_pb2.CreateChannelAccountResponse]
     """Add a merchant's own account at a provider."""
@@ -67,6 +83,22 @@ class MerchantServiceStub:
     """List a merchant's API keys without their secrets."""
     RevokeCredential: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.RevokeCredentialRequest, _merchant_service_pb2.RevokeCredentialResponse]
     """Disable an API key for good; takes effect at once."""
+    SendTestCallback: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.SendTestCallbackRequest, _merchant_service_pb2.SendTestCallbackResponse]
+    """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+    confirms the address.
+    """
+    RotateNotifySecret: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.RotateNotifySecretRequest, _merchant_service_pb2.RotateNotifySecretResponse]
+    """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+    either secret; x-novapay-signature is made with the new one from now on.
+    """
+    ListSignedRequests: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ListSignedRequestsRequest, _merchant_service_pb2.ListSignedRequestsResponse]
+    """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+    a flood some are left out, and a crash loses the last second.
+    """
+    ExplainSignature: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.ExplainSignatureRequest, _merchant_service_pb2.ExplainSignatureResponse]
+    """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+    whether a signature fits, and never makes one.
+    """
 
 @_typing.type_check_only
 class MerchantServiceAsyncStub(MerchantServiceStub):
@@ -87,6 +119,10 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     """Change a merchant. A field that is absent stays; null or empty clears it.
     zh: 更新商户
     """
+    GetMerchantLogo: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.GetMerchantLogoRequest, _merchant_service_pb2.GetMerchantLogoResponse]  # type: ignore[assignment]
+    """A merchant's logo as it was set."""
+    SetMerchantLogo: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.SetMerchantLogoRequest, _merchant_service_pb2.SetMerchantLogoResponse]  # type: ignore[assignment]
+    """Set the logo that payers see, or remove it."""
     ListBindings: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ListBindingsRequest, _merchant_service_pb2.ListBindingsResponse]  # type: ignore[assignment]
     """List which account serves which channel of which merchant.
     zh: 获取商户通道路由列表
@@ -94,6 +130,18 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     SetBinding: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.SetBindingRequest, _merchant_service_pb2.SetBindingResponse]  # type: ignore[assignment]
     """Create or replace the binding of one merchant and channel.
     zh: 创建或更新商户通道路由
+    """
+    DescribeChannelAccount: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.DescribeChannelAccountRequest, _merchant_service_pb2.DescribeChannelAccountResponse]  # type: ignore[assignment]
+    """Show which fields an account of a channel has, so that a form can be made of them.
+    zh: 获取通道账户的配置字段
+    """
+    CheckChannelAccount: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.CheckChannelAccountRequest, _merchant_service_pb2.CheckChannelAccountResponse]  # type: ignore[assignment]
+    """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+    zh: 立即检查通道账户
+    """
+    ListAccountTroubles: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ListAccountTroublesRequest, _merchant_service_pb2.ListAccountTroublesResponse]  # type: ignore[assignment]
+    """List enabled accounts that are not well, the newest trouble first.
+    zh: 获取检查未通过的通道账户
     """
     CreateChannelAccount: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.CreateChannelAccountRequest, _merchant_service_pb2.CreateChannelAccountResponse]  # type: ignore[assignment]
     """Add a merchant's own account at a provider."""
@@ -107,6 +155,22 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     """List a merchant's API keys without their secrets."""
     RevokeCredential: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.RevokeCredentialRequest, _merchant_service_pb2.RevokeCredentialResponse]  # type: ignore[assignment]
     """Disable an API key for good; takes effect at once."""
+    SendTestCallback: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.SendTestCallbackRequest, _merchant_service_pb2.SendTestCallbackResponse]  # type: ignore[assignment]
+    """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+    confirms the address.
+    """
+    RotateNotifySecret: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.RotateNotifySecretRequest, _merchant_service_pb2.RotateNotifySecretResponse]  # type: ignore[assignment]
+    """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+    either secret; x-novapay-signature is made with the new one from now on.
+    """
+    ListSignedRequests: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ListSignedRequestsRequest, _merchant_service_pb2.ListSignedRequestsResponse]  # type: ignore[assignment]
+    """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+    a flood some are left out, and a crash loses the last second.
+    """
+    ExplainSignature: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.ExplainSignatureRequest, _merchant_service_pb2.ExplainSignatureResponse]  # type: ignore[assignment]
+    """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+    whether a signature fits, and never makes one.
+    """
 
 class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -150,6 +214,22 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetMerchantLogo(
+        self,
+        request: _merchant_service_pb2.GetMerchantLogoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.GetMerchantLogoResponse, _abc.Awaitable[_merchant_service_pb2.GetMerchantLogoResponse]]:
+        """A merchant's logo as it was set."""
+
+    @_abc_1.abstractmethod
+    def SetMerchantLogo(
+        self,
+        request: _merchant_service_pb2.SetMerchantLogoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.SetMerchantLogoResponse, _abc.Awaitable[_merchant_service_pb2.SetMerchantLogoResponse]]:
+        """Set the logo that payers see, or remove it."""
+
+    @_abc_1.abstractmethod
     def ListBindings(
         self,
         request: _merchant_service_pb2.ListBindingsRequest,
@@ -167,6 +247,36 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_merchant_service_pb2.SetBindingResponse, _abc.Awaitable[_merchant_service_pb2.SetBindingResponse]]:
         """Create or replace the binding of one merchant and channel.
         zh: 创建或更新商户通道路由
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeChannelAccount(
+        self,
+        request: _merchant_service_pb2.DescribeChannelAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.DescribeChannelAccountResponse, _abc.Awaitable[_merchant_service_pb2.DescribeChannelAccountResponse]]:
+        """Show which fields an account of a channel has, so that a form can be made of them.
+        zh: 获取通道账户的配置字段
+        """
+
+    @_abc_1.abstractmethod
+    def CheckChannelAccount(
+        self,
+        request: _merchant_service_pb2.CheckChannelAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.CheckChannelAccountResponse, _abc.Awaitable[_merchant_service_pb2.CheckChannelAccountResponse]]:
+        """Examine an account now: keys, certificates, clock, and what the provider says to a harmless question.
+        zh: 立即检查通道账户
+        """
+
+    @_abc_1.abstractmethod
+    def ListAccountTroubles(
+        self,
+        request: _merchant_service_pb2.ListAccountTroublesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.ListAccountTroublesResponse, _abc.Awaitable[_merchant_service_pb2.ListAccountTroublesResponse]]:
+        """List enabled accounts that are not well, the newest trouble first.
+        zh: 获取检查未通过的通道账户
         """
 
     @_abc_1.abstractmethod
@@ -216,5 +326,45 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_merchant_service_pb2.RevokeCredentialResponse, _abc.Awaitable[_merchant_service_pb2.RevokeCredentialResponse]]:
         """Disable an API key for good; takes effect at once."""
+
+    @_abc_1.abstractmethod
+    def SendTestCallback(
+        self,
+        request: _merchant_service_pb2.SendTestCallbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.SendTestCallbackResponse, _abc.Awaitable[_merchant_service_pb2.SendTestCallbackResponse]]:
+        """Send a test event to the merchant's callback address, once, and show exactly what went out and came back. A 2xx
+        confirms the address.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateNotifySecret(
+        self,
+        request: _merchant_service_pb2.RotateNotifySecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.RotateNotifySecretResponse, _abc.Awaitable[_merchant_service_pb2.RotateNotifySecretResponse]]:
+        """Make a new callback secret, shown this once. For as long as asked, webhook-signature carries a signature with
+        either secret; x-novapay-signature is made with the new one from now on.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSignedRequests(
+        self,
+        request: _merchant_service_pb2.ListSignedRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.ListSignedRequestsResponse, _abc.Awaitable[_merchant_service_pb2.ListSignedRequestsResponse]]:
+        """List a merchant's signed requests of the last seven days, newest first: what was asked and what was wrong. Under
+        a flood some are left out, and a crash loses the last second.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainSignature(
+        self,
+        request: _merchant_service_pb2.ExplainSignatureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.ExplainSignatureResponse, _abc.Awaitable[_merchant_service_pb2.ExplainSignatureResponse]]:
+        """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
+        whether a signature fits, and never makes one.
+        """
 
 def add_MerchantServiceServicer_to_server(servicer: MerchantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n novapay/options/v1/options.proto\x12\x12novapay.options.v1\x1a google/protobuf/descriptor.proto\"\x9d\x01\n\nRpcOptions\x12\x31\n\nprincipals\x18\x01 \x03(\x0e\x32\x1d.novapay.options.v1.Principal\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x1d\n\x15idempotency_operation\x18\x03 \x01(\t\x12\x16\n\x0esuccess_status\x18\x04 \x01(\x05\x12\x16\n\x0e\x65rror_statuses\x18\x05 \x03(\x05\"\x91\x01\n\x0c\x46ieldOptions\x12\x10\n\x08raw_json\x18\x01 \x01(\x08\x12\x0f\n\x07\x64\x65\x63imal\x18\x02 \x01(\x08\x12\x12\n\nomit_empty\x18\x03 \x01(\x08\x12\x0e\n\x06values\x18\x04 \x03(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x18\n\x10legacy_reference\x18\x06 \x01(\x08\x12\x10\n\x08required\x18\x07 \x01(\x08*\x83\x01\n\tPrincipal\x12\x19\n\x15PRINCIPAL_UNSPECIFIED\x10\x00\x12\x14\n\x10PRINCIPAL_PUBLIC\x10\x01\x12\x16\n\x12PRINCIPAL_MERCHANT\x10\x02\x12\x16\n\x12PRINCIPAL_OPERATOR\x10\x03\x12\x15\n\x11PRINCIPAL_SERVICE\x10\x04:M\n\x03rpc\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1e.novapay.options.v1.RpcOptions:P\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x0b\x32 .novapay.options.v1.FieldOptionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n novapay/options/v1/options.proto\x12\x12novapay.options.v1\x1a google/protobuf/descriptor.proto\"\xb2\x01\n\nRpcOptions\x12\x31\n\nprincipals\x18\x01 \x03(\x0e\x32\x1d.novapay.options.v1.Principal\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x13\n\x0bstaff_roles\x18\x06 \x03(\t\x12\x1d\n\x15idempotency_operation\x18\x03 \x01(\t\x12\x16\n\x0esuccess_status\x18\x04 \x01(\x05\x12\x16\n\x0e\x65rror_statuses\x18\x05 \x03(\x05\"\x91\x01\n\x0c\x46ieldOptions\x12\x10\n\x08raw_json\x18\x01 \x01(\x08\x12\x0f\n\x07\x64\x65\x63imal\x18\x02 \x01(\x08\x12\x12\n\nomit_empty\x18\x03 \x01(\x08\x12\x0e\n\x06values\x18\x04 \x03(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x18\n\x10legacy_reference\x18\x06 \x01(\x08\x12\x10\n\x08required\x18\x07 \x01(\x08*\x98\x01\n\tPrincipal\x12\x19\n\x15PRINCIPAL_UNSPECIFIED\x10\x00\x12\x14\n\x10PRINCIPAL_PUBLIC\x10\x01\x12\x16\n\x12PRINCIPAL_MERCHANT\x10\x02\x12\x16\n\x12PRINCIPAL_OPERATOR\x10\x03\x12\x15\n\x11PRINCIPAL_SERVICE\x10\x04\x12\x13\n\x0fPRINCIPAL_STAFF\x10\x05:M\n\x03rpc\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1e.novapay.options.v1.RpcOptions:P\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x0b\x32 .novapay.options.v1.FieldOptionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'novapay.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRINCIPAL']._serialized_start=399
-  _globals['_PRINCIPAL']._serialized_end=530
+  _globals['_PRINCIPAL']._serialized_start=420
+  _globals['_PRINCIPAL']._serialized_end=572
   _globals['_RPCOPTIONS']._serialized_start=91
-  _globals['_RPCOPTIONS']._serialized_end=248
-  _globals['_FIELDOPTIONS']._serialized_start=251
-  _globals['_FIELDOPTIONS']._serialized_end=396
+  _globals['_RPCOPTIONS']._serialized_end=269
+  _globals['_FIELDOPTIONS']._serialized_start=272
+  _globals['_FIELDOPTIONS']._serialized_end=417
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,8 @@ class _PrincipalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Principal.V
     """A signed-in operator."""
     PRINCIPAL_SERVICE: _Principal.ValueType  # 4
     """An internal service."""
+    PRINCIPAL_STAFF: _Principal.ValueType  # 5
+    """A signed-in member of a merchant's staff."""
 
 class Principal(_Principal, metaclass=_PrincipalEnumTypeWrapper): ...
 
@@ -50,6 +52,8 @@ PRINCIPAL_OPERATOR: Principal.ValueType  # 3
 """A signed-in operator."""
 PRINCIPAL_SERVICE: Principal.ValueType  # 4
 """An internal service."""
+PRINCIPAL_STAFF: Principal.ValueType  # 5
+"""A signed-in member of a merchant's staff."""
 Global___Principal: _TypeAlias = Principal  # noqa: Y015
 
 @_typing.final
@@ -58,6 +62,7 @@ class RpcOptions(_message.Message):
 
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    STAFF_ROLES_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_OPERATION_FIELD_NUMBER: _builtins.int
     SUCCESS_STATUS_FIELD_NUMBER: _builtins.int
     ERROR_STATUSES_FIELD_NUMBER: _builtins.int
@@ -74,6 +79,12 @@ class RpcOptions(_message.Message):
         """With PRINCIPAL_OPERATOR: the roles that may call."""
 
     @_builtins.property
+    def staff_roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With PRINCIPAL_STAFF: the roles of a merchant's staff that may call. The request's merchant_code is fixed by the
+        session: empty is filled in, another one answers MERCHANT_NOT_FOUND.
+        """
+
+    @_builtins.property
     def error_statuses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Further HTTP statuses that the operation answers, for the OpenAPI document. 400 to 404, 413, 429, 500 and 503 are
         listed where they apply without being named here.
@@ -84,13 +95,14 @@ class RpcOptions(_message.Message):
         *,
         principals: _abc.Iterable[Global___Principal.ValueType] | None = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
+        staff_roles: _abc.Iterable[_builtins.str] | None = ...,
         idempotency_operation: _builtins.str = ...,
         success_status: _builtins.int = ...,
         error_statuses: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_statuses", b"error_statuses", "idempotency_operation", b"idempotency_operation", "principals", b"principals", "roles", b"roles", "success_status", b"success_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_statuses", b"error_statuses", "idempotency_operation", b"idempotency_operation", "principals", b"principals", "roles", b"roles", "staff_roles", b"staff_roles", "success_status", b"success_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,6 +64,11 @@ class PaymentServiceStub:
                 request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutRequest.SerializeToString,
                 response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutResponse.FromString,
                 _registered_method=True)
+        self.GetCheckoutLogo = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/GetCheckoutLogo',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoResponse.FromString,
+                _registered_method=True)
         self.RetryCallback = channel.unary_unary(
                 '/novapay.payments.v1.PaymentService/RetryCallback',
                 request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryCallbackRequest.SerializeToString,
@@ -73,6 +78,46 @@ class PaymentServiceStub:
                 '/novapay.payments.v1.PaymentService/VerifyBooks',
                 request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.VerifyBooksRequest.SerializeToString,
                 response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.VerifyBooksResponse.FromString,
+                _registered_method=True)
+        self.ListPaymentOrders = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/ListPaymentOrders',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListPaymentOrdersRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListPaymentOrdersResponse.FromString,
+                _registered_method=True)
+        self.GetPaymentOrder = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/GetPaymentOrder',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetPaymentOrderRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetPaymentOrderResponse.FromString,
+                _registered_method=True)
+        self.ListDeliveries = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/ListDeliveries',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListDeliveriesRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.GetDelivery = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/GetDelivery',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetDeliveryRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetDeliveryResponse.FromString,
+                _registered_method=True)
+        self.RetryDelivery = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/RetryDelivery',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryDeliveryRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryDeliveryResponse.FromString,
+                _registered_method=True)
+        self.ListAnomalies = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/ListAnomalies',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListAnomaliesRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListAnomaliesResponse.FromString,
+                _registered_method=True)
+        self.ResolveAnomaly = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/ResolveAnomaly',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ResolveAnomalyRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ResolveAnomalyResponse.FromString,
+                _registered_method=True)
+        self.GetOverview = channel.unary_unary(
+                '/novapay.payments.v1.PaymentService/GetOverview',
+                request_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetOverviewRequest.SerializeToString,
+                response_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetOverviewResponse.FromString,
                 _registered_method=True)
 
 
@@ -125,6 +170,13 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCheckoutLogo(self, request, context):
+        """The logo of the merchant that an order belongs to, for the cashier.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryCallback(self, request, context):
         """Send the merchant callback of an order at once, whatever its count of attempts.
         zh: 重试商户业务回调
@@ -135,6 +187,70 @@ class PaymentServiceServicer:
 
     def VerifyBooks(self, request, context):
         """Check the books: every invariant that can be read from the database, each with its verdict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPaymentOrders(self, request, context):
+        """List payment orders, newest first.
+        zh: 列出支付订单
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPaymentOrder(self, request, context):
+        """Show an order with everything that happened to it, and why it is not paid.
+        zh: 订单详情、时间线与未支付原因
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeliveries(self, request, context):
+        """List deliveries of merchant callbacks, newest first.
+        zh: 列出商户回调投递
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDelivery(self, request, context):
+        """Show a delivery with each of its attempts.
+        zh: 投递详情与每次尝试
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDelivery(self, request, context):
+        """Send a delivery at once, whatever its count of attempts.
+        zh: 立即重发一条投递
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnomalies(self, request, context):
+        """List what a person should look at, newest first.
+        zh: 列出异常
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveAnomaly(self, request, context):
+        """Put an anomaly away with a note of what was done about it.
+        zh: 处理异常
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOverview(self, request, context):
+        """Is money flowing, is anything stuck, are merchants told, are the books right?
+        zh: 总览:资金、积压、回调与账目
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +289,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutRequest.FromString,
                     response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutResponse.SerializeToString,
             ),
+            'GetCheckoutLogo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckoutLogo,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoResponse.SerializeToString,
+            ),
             'RetryCallback': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryCallback,
                     request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryCallbackRequest.FromString,
@@ -182,6 +303,46 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.VerifyBooks,
                     request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.VerifyBooksRequest.FromString,
                     response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.VerifyBooksResponse.SerializeToString,
+            ),
+            'ListPaymentOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPaymentOrders,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListPaymentOrdersRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListPaymentOrdersResponse.SerializeToString,
+            ),
+            'GetPaymentOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPaymentOrder,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetPaymentOrderRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetPaymentOrderResponse.SerializeToString,
+            ),
+            'ListDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeliveries,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListDeliveriesRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListDeliveriesResponse.SerializeToString,
+            ),
+            'GetDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDelivery,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetDeliveryRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetDeliveryResponse.SerializeToString,
+            ),
+            'RetryDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDelivery,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryDeliveryRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryDeliveryResponse.SerializeToString,
+            ),
+            'ListAnomalies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnomalies,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListAnomaliesRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListAnomaliesResponse.SerializeToString,
+            ),
+            'ResolveAnomaly': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveAnomaly,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ResolveAnomalyRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.ResolveAnomalyResponse.SerializeToString,
+            ),
+            'GetOverview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOverview,
+                    request_deserializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetOverviewRequest.FromString,
+                    response_serializer=novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetOverviewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +518,33 @@ class PaymentService:
             _registered_method=True)
 
     @staticmethod
+    def GetCheckoutLogo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/GetCheckoutLogo',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetCheckoutLogoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetryCallback(request,
             target,
             options=(),
@@ -400,6 +588,222 @@ class PaymentService:
             '/novapay.payments.v1.PaymentService/VerifyBooks',
             novapay_dot_payments_dot_v1_dot_payment__service__pb2.VerifyBooksRequest.SerializeToString,
             novapay_dot_payments_dot_v1_dot_payment__service__pb2.VerifyBooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPaymentOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/ListPaymentOrders',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListPaymentOrdersRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListPaymentOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPaymentOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/GetPaymentOrder',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetPaymentOrderRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetPaymentOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/ListDeliveries',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListDeliveriesRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/GetDelivery',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetDeliveryRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/RetryDelivery',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryDeliveryRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.RetryDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnomalies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/ListAnomalies',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListAnomaliesRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ListAnomaliesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveAnomaly(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/ResolveAnomaly',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ResolveAnomalyRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.ResolveAnomalyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOverview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.payments.v1.PaymentService/GetOverview',
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetOverviewRequest.SerializeToString,
+            novapay_dot_payments_dot_v1_dot_payment__service__pb2.GetOverviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

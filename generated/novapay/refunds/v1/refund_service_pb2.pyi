@@ -3,9 +3,11 @@
 isort:skip_file
 Refunds. Resource: Refund."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -78,16 +80,23 @@ class Refund(_message.Message):
     fee_amount: _builtins.str
     """The part of the order's fee that goes back with it: amount times the order's rate, half-up; the refund that uses up
     the order takes what is left of the fee.
+    zh: 随退款退回的手续费：金额 × 订单费率，四舍五入；把订单退完的那一笔退回剩余的全部手续费。
     """
     net_amount_impact: _builtins.str
-    """What the refund takes from the merchant's net: amount less fee_amount."""
+    """What the refund takes from the merchant's net: amount less fee_amount.
+    zh: 退款对商户净额的影响：amount 减去 feeAmount。
+    """
     currency: _builtins.str
     status: Global___RefundStatus.ValueType
     provider_status: _builtins.str
     provider_refund_id: _builtins.str
-    """The provider's number of the refund."""
+    """The provider's number of the refund.
+    zh: 渠道方的退款单号。
+    """
     gateway_order_id: _builtins.str
-    """The provider's number of the payment."""
+    """The provider's number of the payment.
+    zh: 渠道方的支付单号。
+    """
     merchant_channel_account_id: _builtins.str
     channel_account_source: _builtins.str
     reason: _builtins.str
@@ -188,19 +197,33 @@ class CreateRefundRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     order_reference: _builtins.str
-    """NovaPay's id of the order or the merchant's."""
+    """NovaPay's id of the order or the merchant's.
+    zh: NovaPay 的订单号，或商户自己的订单号。
+    """
     order_id: _builtins.str
-    """Legacy: NovaPay's id of the order, used when order_reference is empty."""
+    """Legacy: NovaPay's id of the order, used when order_reference is empty.
+    zh: 旧字段：NovaPay 的订单号，orderReference 为空时使用。
+    """
     external_order_id: _builtins.str
-    """Legacy: the merchant's id of the order, used when the other two are empty."""
+    """Legacy: the merchant's id of the order, used when the other two are empty.
+    zh: 旧字段：商户自己的订单号，前两者都为空时使用。
+    """
     external_refund_id: _builtins.str
-    """The merchant's own number of the refund, unique for ever: 1 to 64 visible characters."""
+    """The merchant's own number of the refund, unique for ever: 1 to 64 visible characters.
+    zh: 商户自己的退款号，永久唯一：1 到 64 个可见字符。
+    """
     amount: _builtins.str
-    """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01."""
+    """Yuan: a string with at most two decimals, or a JSON number that is a multiple of 0.01.
+    zh: 金额，单位元：最多两位小数的字符串，或 0.01 的整数倍的 JSON 数字。
+    """
     reason: _builtins.str
-    """Shown to the payer where the provider does that."""
+    """Shown to the payer where the provider does that.
+    zh: 退款原因；渠道方支持时会展示给付款人。
+    """
     metadata: _builtins.str
-    """Any JSON object up to 8 KiB and 8 levels."""
+    """Any JSON object up to 8 KiB and 8 levels.
+    zh: 任意 JSON 对象，最多 8 KiB、8 层。
+    """
     def __init__(
         self,
         *,
@@ -235,7 +258,9 @@ class CreateRefundResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     REFUND_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """False: the refund was there already."""
+    """False: the refund was there already.
+    zh: false 表示该退款此前已存在。
+    """
     @_builtins.property
     def refund(self) -> Global___Refund: ...
     def __init__(
@@ -263,13 +288,21 @@ class QueryRefundRequest(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     merchant_code: _builtins.str
     refund_reference: _builtins.str
-    """NovaPay's id or the merchant's external id."""
+    """NovaPay's id or the merchant's external id.
+    zh: NovaPay 的编号，或商户自己的单号。
+    """
     refund_id: _builtins.str
-    """Legacy: NovaPay's id, used when refund_reference is empty."""
+    """Legacy: NovaPay's id, used when refund_reference is empty.
+    zh: 旧字段：NovaPay 的退款号，refundReference 为空时使用。
+    """
     external_refund_id: _builtins.str
-    """Legacy: the merchant's id, used when the other two are empty."""
+    """Legacy: the merchant's id, used when the other two are empty.
+    zh: 旧字段：商户自己的单号，前两者都为空时使用。
+    """
     sync: _builtins.bool
-    """Ask the provider first; true when absent."""
+    """Ask the provider first; true when absent.
+    zh: 是否先向渠道方查询；不传时为 true。
+    """
     def __init__(
         self,
         *,
@@ -296,7 +329,9 @@ class QueryRefundResponse(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     REFUND_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """Always false: a query creates nothing."""
+    """Always false: a query creates nothing.
+    zh: 恒为 false：查询不会创建任何东西。
+    """
     @_builtins.property
     def refund(self) -> Global___Refund: ...
     def __init__(
@@ -312,3 +347,132 @@ class QueryRefundResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryRefundResponse: _TypeAlias = QueryRefundResponse  # noqa: Y015
+
+@_typing.final
+class ListRefundsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CREATED_FROM_FIELD_NUMBER: _builtins.int
+    CREATED_TO_FIELD_NUMBER: _builtins.int
+    STUCK_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    """Only this merchant's.
+    zh: 只看该商户;不传为全部
+    """
+    status: Global___RefundStatus.ValueType
+    """The status.
+    zh: 状态
+    """
+    stuck: _builtins.bool
+    """Only those without a definite answer for longer than an hour.
+    zh: 滞留:早该结束却仍未结束
+    """
+    page_size: _builtins.int
+    """How many at most.
+    zh: 每页条数
+    """
+    page_token: _builtins.str
+    """The next page of an earlier answer.
+    zh: 上一页返回的 nextPageToken
+    """
+    @_builtins.property
+    def created_from(self) -> _timestamp_pb2.Timestamp:
+        """Created at or after.
+        zh: 创建时间不早于
+        """
+
+    @_builtins.property
+    def created_to(self) -> _timestamp_pb2.Timestamp:
+        """Created before.
+        zh: 创建时间早于
+        """
+
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str | None = ...,
+        status: Global___RefundStatus.ValueType | None = ...,
+        created_from: _timestamp_pb2.Timestamp | None = ...,
+        created_to: _timestamp_pb2.Timestamp | None = ...,
+        stuck: _builtins.bool | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_from", b"_created_from", "_created_to", b"_created_to", "_merchant_code", b"_merchant_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "_status", b"_status", "_stuck", b"_stuck", "created_from", b"created_from", "created_to", b"created_to", "merchant_code", b"merchant_code", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "stuck", b"stuck"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_from", b"_created_from", "_created_to", b"_created_to", "_merchant_code", b"_merchant_code", "_page_size", b"_page_size", "_page_token", b"_page_token", "_status", b"_status", "_stuck", b"_stuck", "created_from", b"created_from", "created_to", b"created_to", "merchant_code", b"merchant_code", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "stuck", b"stuck"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__created_from: _TypeAlias = _typing.Literal["created_from"]  # noqa: Y015
+    _WhichOneofArgType__created_from: _TypeAlias = _typing.Literal["_created_from", b"_created_from"]  # noqa: Y015
+    _WhichOneofReturnType__created_to: _TypeAlias = _typing.Literal["created_to"]  # noqa: Y015
+    _WhichOneofArgType__created_to: _TypeAlias = _typing.Literal["_created_to", b"_created_to"]  # noqa: Y015
+    _WhichOneofReturnType__merchant_code: _TypeAlias = _typing.Literal["merchant_code"]  # noqa: Y015
+    _WhichOneofArgType__merchant_code: _TypeAlias = _typing.Literal["_merchant_code", b"_merchant_code"]  # noqa: Y015
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
+    _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    _WhichOneofReturnType__stuck: _TypeAlias = _typing.Literal["stuck"]  # noqa: Y015
+    _WhichOneofArgType__stuck: _TypeAlias = _typing.Literal["_stuck", b"_stuck"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_from) -> _WhichOneofReturnType__created_from | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_to) -> _WhichOneofReturnType__created_to | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__merchant_code) -> _WhichOneofReturnType__merchant_code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_token) -> _WhichOneofReturnType__page_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stuck) -> _WhichOneofReturnType__stuck | None: ...
+
+Global___ListRefundsRequest: _TypeAlias = ListRefundsRequest  # noqa: Y015
+
+@_typing.final
+class ListRefundsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEARCHED_BACK_TO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last one.
+    zh: 下一页标记;为空表示没有更多
+    """
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
+        """Refunds.
+        zh: 退款
+        """
+
+    @_builtins.property
+    def searched_back_to(self) -> _timestamp_pb2.Timestamp:
+        """On a page that is not full but has a next one: everything since then has been looked through.
+        zh: 本页未满但仍有下一页时:此时间之后创建的都已查过
+        """
+
+    def __init__(
+        self,
+        *,
+        refunds: _abc.Iterable[Global___Refund] | None = ...,
+        next_page_token: _builtins.str = ...,
+        searched_back_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_searched_back_to", b"_searched_back_to", "searched_back_to", b"searched_back_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_searched_back_to", b"_searched_back_to", "next_page_token", b"next_page_token", "refunds", b"refunds", "searched_back_to", b"searched_back_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__searched_back_to: _TypeAlias = _typing.Literal["searched_back_to"]  # noqa: Y015
+    _WhichOneofArgType__searched_back_to: _TypeAlias = _typing.Literal["_searched_back_to", b"_searched_back_to"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__searched_back_to) -> _WhichOneofReturnType__searched_back_to | None: ...
+
+Global___ListRefundsResponse: _TypeAlias = ListRefundsResponse  # noqa: Y015

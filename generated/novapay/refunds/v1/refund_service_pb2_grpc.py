@@ -44,6 +44,11 @@ class RefundServiceStub:
                 request_serializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.QueryRefundRequest.SerializeToString,
                 response_deserializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.QueryRefundResponse.FromString,
                 _registered_method=True)
+        self.ListRefunds = channel.unary_unary(
+                '/novapay.refunds.v1.RefundService/ListRefunds',
+                request_serializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.ListRefundsRequest.SerializeToString,
+                response_deserializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.ListRefundsResponse.FromString,
+                _registered_method=True)
 
 
 class RefundServiceServicer:
@@ -65,6 +70,14 @@ class RefundServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRefunds(self, request, context):
+        """List refunds, newest first.
+        zh: 列出退款
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RefundServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_RefundServiceServicer_to_server(servicer, server):
                     servicer.QueryRefund,
                     request_deserializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.QueryRefundRequest.FromString,
                     response_serializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.QueryRefundResponse.SerializeToString,
+            ),
+            'ListRefunds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefunds,
+                    request_deserializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.ListRefundsRequest.FromString,
+                    response_serializer=novapay_dot_refunds_dot_v1_dot_refund__service__pb2.ListRefundsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +151,33 @@ class RefundService:
             '/novapay.refunds.v1.RefundService/QueryRefund',
             novapay_dot_refunds_dot_v1_dot_refund__service__pb2.QueryRefundRequest.SerializeToString,
             novapay_dot_refunds_dot_v1_dot_refund__service__pb2.QueryRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.refunds.v1.RefundService/ListRefunds',
+            novapay_dot_refunds_dot_v1_dot_refund__service__pb2.ListRefundsRequest.SerializeToString,
+            novapay_dot_refunds_dot_v1_dot_refund__service__pb2.ListRefundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

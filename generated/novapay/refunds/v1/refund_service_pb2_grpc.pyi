@@ -39,6 +39,10 @@ class RefundServiceStub:
     """Query a refund; by default the provider is asked first.
     zh: 查询退款
     """
+    ListRefunds: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.ListRefundsRequest, _refund_service_pb2.ListRefundsResponse]
+    """List refunds, newest first.
+    zh: 列出退款
+    """
 
 @_typing.type_check_only
 class RefundServiceAsyncStub(RefundServiceStub):
@@ -50,6 +54,10 @@ class RefundServiceAsyncStub(RefundServiceStub):
     QueryRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.QueryRefundRequest, _refund_service_pb2.QueryRefundResponse]  # type: ignore[assignment]
     """Query a refund; by default the provider is asked first.
     zh: 查询退款
+    """
+    ListRefunds: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.ListRefundsRequest, _refund_service_pb2.ListRefundsResponse]  # type: ignore[assignment]
+    """List refunds, newest first.
+    zh: 列出退款
     """
 
 class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +79,16 @@ class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_refund_service_pb2.QueryRefundResponse, _abc.Awaitable[_refund_service_pb2.QueryRefundResponse]]:
         """Query a refund; by default the provider is asked first.
         zh: 查询退款
+        """
+
+    @_abc_1.abstractmethod
+    def ListRefunds(
+        self,
+        request: _refund_service_pb2.ListRefundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_refund_service_pb2.ListRefundsResponse, _abc.Awaitable[_refund_service_pb2.ListRefundsResponse]]:
+        """List refunds, newest first.
+        zh: 列出退款
         """
 
 def add_RefundServiceServicer_to_server(servicer: RefundServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""Pages as people meet them: real Chromium against the running product."""

@@ -1,5 +1,5 @@
 # Everything works without an activated environment; ./novapay makes .venv when it is missing.
-.PHONY: help run test test-fast test-vectors mutants demo bench routes generate check-generated lint lock test-env
+.PHONY: generated-requests help run test test-fast test-vectors mutants demo bench routes generate check-generated lint lock test-env
 
 PYTHON := .venv/bin/python
 SOURCES := $(wildcard core_service rest_edge admin sandbox bench tests)
@@ -22,8 +22,9 @@ test-fast: test-env ## Run the tests that take less than a minute together
 test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes others
 	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py
 
-mutants: test-env ## Put known defects into a copy of the tree; every one must be noticed by its tests
-	$(PYTHON) -m tests.mutants
+generated-requests: test-env ## Send COUNT (20000) requests made from the API document; SEED chooses others
+	NOVAPAY_GENERATED_REQUESTS=$(or $(COUNT),20000) NOVAPAY_GENERATED_SEED=$(or $(SEED),20260101) \
+		$(PYTHON) -m pytest -q -rP tests/contract/test_generated_requests.py
 
 demo: ## Take a payment on each channel through the sandbox and refund part of it
 	@./novapay demo

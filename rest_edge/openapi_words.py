@@ -69,6 +69,7 @@ WORDS: Mapping[str, Word] = {
     "code": Word("稳定的错误码", "The stable code of the error"),
     "details": Word("补充信息；INVALID_REQUEST 时为 {field, reason} 列表",
                     "More about it; with INVALID_REQUEST a list of {field, reason}"),
+    "message": Word("微信支付读取的说明", "The reason, as WeChat Pay reads it"),
     # path and query
     "orderReference": Word("NovaPay 的订单号，或商户自己的订单号", "NovaPay's order id or the merchant's own",
         ORDER_ID),

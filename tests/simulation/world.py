@@ -26,7 +26,7 @@ T = TypeVar("T")
 MERCHANTS = ("A", "B")
 EMPTIED = (
     "payment_orders, refunds, payment_events, received_payments, provider_notifications, anomalies, journals, "
-    "journal_lines, deliveries, delivery_attempts, nonces, idempotency_keys, audit_records"
+    "journal_lines, deliveries, delivery_attempts, nonces, idempotency_keys"
 )
 
 

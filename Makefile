@@ -26,6 +26,9 @@ generated-requests: test-env ## Send COUNT (20000) requests made from the API do
 	NOVAPAY_GENERATED_REQUESTS=$(or $(COUNT),20000) NOVAPAY_GENERATED_SEED=$(or $(SEED),20260101) \
 		$(PYTHON) -m pytest -q -rP tests/contract/test_generated_requests.py
 
+mutants: test-env ## Put known defects into a copy of the tree; every one must be noticed by its tests
+	$(PYTHON) -m tests.mutants
+
 demo: ## Take a payment on each channel through the sandbox and refund part of it
 	@./novapay demo
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from core_service import metadata
+from core_service import metadata, metrics
 from core_service.errors import CoreError
 from rest_edge.admission import Admission
 from rest_edge.client_address import Networks, client_address
@@ -116,12 +116,14 @@ class EdgeMiddleware:
         except ClientGone:
             request.status = 499
         finally:
+            seconds = time.monotonic() - started
+            metrics.http(request.route, request.status, seconds)
             write_access_line(
                 "request",
                 method=scope["method"] if scope["method"] in _METHODS else "-",
                 route=request.route,
                 status=request.status,
-                duration_ms=round((time.monotonic() - started) * 1000, 2),
+                duration_ms=round(seconds * 1000, 2),
                 request_id=request.request_id,
                 bytes=request.sent_bytes,
             )

@@ -18,7 +18,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import logs, metadata
+from core_service import logs, metadata, metrics
 from core_service.application import access, idempotency, request_log
 from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
@@ -176,6 +176,7 @@ class Interceptors(grpc.ServerInterceptor):
             exchange.context.set_trailing_metadata(tuple(trailing))
             seconds = time.monotonic() - started
             _log_exchange(exchange, seconds)
+            metrics.rpc(exchange.method.name, exchange.reason, seconds)
             _note_signed_request(exchange, seconds)
             logs.set_request_id(None)
             set_current_call(None)

@@ -19,6 +19,7 @@ import psycopg2
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes, extensions
 
+from core_service import metrics
 from core_service.errors import CoreError
 
 T = TypeVar("T")
@@ -147,9 +148,11 @@ def connection_scope() -> Iterator[None]:
         return
     with _database_errors():
         database.connect()
+    metrics.connection_taken()
     try:
         yield
     finally:
+        metrics.connection_returned()
         if not database.is_connection_usable():
             database.manual_close()
         elif not database.is_closed():

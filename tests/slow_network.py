@@ -24,7 +24,8 @@ class SlowNetwork:
         self.delay: Callable[[], float] = lambda: 0.0
         self.breaks: Callable[[], bool] = lambda: False
         self.black_hole = threading.Event()
-        self.resets = 0
+        self.resets = self.forwarded = self.ended_by_server = 0
+        """Connections that were reset, pieces that came from clients, connections that the server ended."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
@@ -70,9 +71,14 @@ class SlowNetwork:
                     if self.breaks():
                         self._reset(source, target)
                         return
+                else:
+                    self.forwarded += 1
                 target.sendall(piece)
         except OSError:
             pass
+        self.ended_by_server += is_answer
+        if self.black_hole.is_set():
+            return
         for one in (source, target):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

@@ -33,9 +33,8 @@ def test_s04_payloads_pages_and_callbacks_hold_no_secret(
     token = stack.accounts_of[merchant.code][channel]["callbackToken"]
     created = merchant.create_order(channel, callbackUrl=receiver.url)
     order = created.json["order"]
-    seen = [created.raw]
-    for path in (f"/pay/{order['id']}", f"/pay/{order['id']}/return"):
-        seen.append(stack.http.request("GET", path).raw)
+    pages = (f"/pay/{order['id']}", f"/pay/{order['id']}/return")
+    seen = [created.raw, *(stack.http.request("GET", page).raw for page in pages)]
     payer.pay(order)
     wait_until(lambda: receiver.about(order["id"]), what="the callback")
     for headers, body in receiver.received:

@@ -27,6 +27,8 @@ class Input:
     label: str
     help: str
     required: bool
+    optional: bool
+    """Neither required nor in a group, which says itself when it is filled in."""
     secret: bool
     kind: str
     """TEXT, PEM, PEM_LIST or URL."""
@@ -156,6 +158,7 @@ def _input(visit: Visit, field: merchants.AccountField, config: Mapping[str, Any
         label=_spoken(visit, field, "label"),
         help=_spoken(visit, field, "help"),
         required=field.required and not field.HasField("group"),
+        optional=not field.required and not field.HasField("group"),
         secret=field.secret,
         kind=enum(field, "kind"),
         value="" if field.secret else visit.form.get(PREFIX + field.name, shown),

@@ -1,7 +1,7 @@
 """What the pages about one merchant share: finding it, and the tabs."""
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from admin.layout.view import render
 from admin.visit import Reply, Visit
@@ -42,6 +42,22 @@ def render_merchant(
         tabs=[
             (visit.t(f"merchants.tab_{name.removeprefix('merchant_')}"), base + path, name == tab)
             for name, path in TABS
-        ],
+        ]
+        + _elsewhere(visit, merchant),
         **values,
     )
+
+
+def _elsewhere(visit: Visit, merchant: merchants.Merchant) -> list[tuple[str, str, bool]]:
+    """Lists of other families that can be narrowed to this merchant, as far as the viewer may open them."""
+    assert visit.viewer is not None
+    filters = {
+        "orders": {"merchant_code": merchant.code},
+        "audit": {"target": f"merchant:{merchant.id}"},
+    }
+    return [
+        (visit.t(f"nav.{family.name}"), f"{family.path}?{urlencode(filters[family.name])}", False)
+        for _group, families in visit.console.navigation(visit.viewer)
+        for family in families
+        if family.name in filters
+    ]

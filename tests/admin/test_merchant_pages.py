@@ -184,7 +184,7 @@ def test_a_key_is_shown_once_and_revoked_for_good(console: Page, stack: Stack) -
     press(console, "New key")
     console.locator("dialog[open]").get_by_label("Label").fill("second server")
     console.locator("dialog[open]").get_by_role("button", name="New key").click()
-    key_id, secret = console.locator(".notice pre code").all_inner_texts()
+    key_id, secret = console.locator(".notice code").all_inner_texts()
     second = Merchant(shop.http, shop.code, key_id, secret)
     assert second.create_order("alipay.page").code == "CHANNEL_NOT_CONFIGURED"
     console.goto(f"{MERCHANTS}/{shop.code}/credentials")

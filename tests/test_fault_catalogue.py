@@ -10,7 +10,6 @@ UNCOVERED = {
     "K08": "rolling restart of all three kinds: no automatic test yet",
     "O02": "ten times the capacity: no automatic test yet",
     "O03": "recovery from overload within 5 s: no automatic test yet",
-    "O04": "there is no rate limit per credential yet",
     "O05": "a database that takes 200 ms for each statement: no automatic test yet",
     "O06": "a soak of half an hour: no automatic test yet",
 }

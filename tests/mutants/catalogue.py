@@ -40,7 +40,7 @@ MUTANTS = (
         "    try:\n        try:\n            return _handle(call, provider, inbound, now)\n"
         "        except CoreError as lost:\n            if lost.family is Family.UNAVAILABLE:\n"
         "                return provider.acknowledge()\n            raise",
-        (f"{APPLICATION}test_provider_notifications.py", "tests/simulation/test_schedules_1.py"),
+        (f"{APPLICATION}test_database_faults.py",),
     ),
     Mutant(
         "a stale row is saved: the transition does not ask what the status is now",
@@ -206,7 +206,7 @@ MUTANTS = (
         "core_service/storage/payment_orders.py",
         'where = "WHERE o.merchant_id = %s AND (o.id = %s OR',
         'where = "WHERE o.merchant_id >= %s AND (o.id = %s OR',
-        (f"{APPLICATION}test_close_and_query.py", "tests/simulation/test_schedules_1.py"),
+        (f"{APPLICATION}test_close_and_query.py",),
     ),
     Mutant(
         "the callback token is not compared",

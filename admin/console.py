@@ -48,6 +48,8 @@ class Console:
     name: ClassVar[str]
     """Text key of its name."""
     families: ClassVar[tuple[Family, ...]]
+    password_path: ClassVar[str] = ""
+    """Where somebody changes a password that was chosen by somebody else."""
 
     def __init__(self, core: Core, guard: Guard) -> None:
         self.core = core

@@ -2319,3 +2319,62 @@ class SignatureDifference(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignatureDifference: _TypeAlias = SignatureDifference  # noqa: Y015
+
+@_typing.final
+class GetOnboardingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_code", b"merchant_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOnboardingRequest: _TypeAlias = GetOnboardingRequest  # noqa: Y015
+
+@_typing.final
+class GetOnboardingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_CHECKED_FIELD_NUMBER: _builtins.int
+    KEY_CREATED_FIELD_NUMBER: _builtins.int
+    CALLBACK_CONFIRMED_FIELD_NUMBER: _builtins.int
+    SANDBOX_PAID_FIELD_NUMBER: _builtins.int
+    LIVE_PAID_FIELD_NUMBER: _builtins.int
+    HAS_SANDBOX_FIELD_NUMBER: _builtins.int
+    account_checked: _builtins.bool
+    """Some enabled account is well, as far as the doctor has looked."""
+    key_created: _builtins.bool
+    """Some API key may sign."""
+    callback_confirmed: _builtins.bool
+    """The callback address answered a test event."""
+    sandbox_paid: _builtins.bool
+    """Among the newest thousand orders one is paid, with an account at a sandbox."""
+    live_paid: _builtins.bool
+    """The same with an account at a real provider."""
+    has_sandbox: _builtins.bool
+    """False in production: there is no sandbox there."""
+    def __init__(
+        self,
+        *,
+        account_checked: _builtins.bool = ...,
+        key_created: _builtins.bool = ...,
+        callback_confirmed: _builtins.bool = ...,
+        sandbox_paid: _builtins.bool = ...,
+        live_paid: _builtins.bool = ...,
+        has_sandbox: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_checked", b"account_checked", "callback_confirmed", b"callback_confirmed", "has_sandbox", b"has_sandbox", "key_created", b"key_created", "live_paid", b"live_paid", "sandbox_paid", b"sandbox_paid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOnboardingResponse: _TypeAlias = GetOnboardingResponse  # noqa: Y015

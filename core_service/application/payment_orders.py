@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from core_service import turns
 from core_service.application import (
     access,
     callbacks,
@@ -391,7 +392,8 @@ class _Creation:
             and time.monotonic() < end
             and self.call.seconds_left() > 2
         ):
-            time.sleep(0.1)
+            with turns.elsewhere():
+                time.sleep(0.1)
             order = self._current(order).order
         return order
 

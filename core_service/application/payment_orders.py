@@ -596,6 +596,7 @@ def close(
         claims[:] = [claim] if claim else []  # the transaction may run again
         return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
 
+    provider_calls.seconds_for_provider(call)
     started = effects.run_with_nonce(call, begin, stands=lambda: False)
     failpoint("x1")
     if not isinstance(started, OrderView):
@@ -615,10 +616,10 @@ def close(
             idempotency.finish(claim, encode(result), order.id)
             return result
 
-        with effects.once_intended():
-            return transact(record)
+        return transact(record)
 
-    return effects.to_the_end(call, claim, work)
+    with effects.once_intended():
+        return effects.to_the_end(call, claim, work)
 
 
 def _closable(
@@ -658,8 +659,7 @@ def _close_upstream(
         report = PaymentReport(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
-    with effects.once_intended():
-        applied = _apply_of(call, merchant, order, report, event, now=now)
+    applied = _apply_of(call, merchant, order, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order

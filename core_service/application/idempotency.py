@@ -8,9 +8,11 @@ reason. Failures of ours or of a provider are never stored: a retry goes on.
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from core_service import metadata
@@ -119,6 +121,24 @@ def replay_of(call: Call, known: KeyRow | None, *fingerprints: bytes | None) -> 
     return None if known.outcome is None else _replay(call, known)
 
 
+MOST_REMEMBERED = 20_000
+_remembered: OrderedDict[Scope, None] = OrderedDict()
+_lock = Lock()
+
+
+def remember(scope: Scope) -> None:
+    """Note that a key is in use: a repeat of it is probably a replay."""
+    with _lock:
+        _remembered[scope] = None
+        if len(_remembered) > MOST_REMEMBERED:
+            _remembered.popitem(last=False)
+
+
+def is_remembered(scope: Scope) -> bool:
+    """Whether this process has seen the key; a hint about what to look at first, and nothing more."""
+    return scope in _remembered
+
+
 def created(call: Call) -> None:
     """Says that the answer was kept under the request's key by this request."""
     call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
@@ -174,9 +194,9 @@ def in_progress(call: Call) -> CoreError:
 
 
 def forget_unstored(call: Call, failure: CoreError) -> None:
-    """Takes `created` back from an answer that is not kept: the next request with the key may get another."""
-    if not is_final(failure) and call.trailing.get(metadata.IDEMPOTENCY_STATUS) == "created":
-        del call.trailing[metadata.IDEMPOTENCY_STATUS]
+    """Takes the mark back from an answer that is not kept: the next request with the key may get another."""
+    if not is_final(failure) and failure.reason not in _NEVER_STORED:
+        call.trailing.pop(metadata.IDEMPOTENCY_STATUS, None)
 
 
 def _replay(call: Call, known: KeyRow) -> Replay:

@@ -53,6 +53,9 @@ EXAMPLES: dict[str, Callable[[Demo], dict[str, str]]] = {
         for name in ("partly_refunded", "waiting_wxpay", "late")
     },
     "/admin/deliveries/{delivery_id}": lambda demo: {"": f"/admin/deliveries/{demo.delivery_id}"},
+    "/admin/operators/{operator_id}": lambda demo: {
+        "": f"/admin/operators/{demo.stack.sign_in().get('/api/admin/operators').json['operators'][0]['id']}"
+    },
     "/merchant/accounts/new/{channel}": lambda _: {"": "/merchant/accounts/new/alipay.page"},
     "/merchant/accounts/{account_id}": lambda demo: {
         "": f"/merchant/accounts/{demo.accounts['alipay.page']['id']}"

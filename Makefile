@@ -63,3 +63,15 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --an
 
 test-env:
 	@./novapay --prepare requirements/test.lock
+
+# What proves that it holds.
+.PHONY: mutants fuzz prove
+
+mutants: test-env ## Put known defects into a copy of the tree; every one must be noticed by its tests
+	$(PYTHON) -m tests.mutants
+
+fuzz: test-env ## Fuzz one TARGET of tests/fuzz/targets.py, guided by coverage, RUNS (1000000) executions
+	PYTHONPATH=.:generated $(PYTHON) -m tests.fuzz $(TARGET) $(or $(RUNS),1000000)
+
+prove: test-env ## Schedules, fuzzing, generated requests, kills and mutants for TIME (600) seconds; writes docs/PROOF.md
+	PYTHONPATH=.:generated $(PYTHON) -m tests.prove $(or $(TIME),600)

@@ -64,6 +64,7 @@ EXAMPLES: dict[str, Callable[[Demo], dict[str, str]]] = {
     "/admin/merchants/{code}/bindings": _merchant("/bindings"),
     "/admin/merchants/{code}/bindings/{channel}": _merchant("/bindings/alipay.page"),
     "/admin/merchants/{code}/credentials": _merchant("/credentials"),
+    "/admin/merchants/{code}/people": _merchant("/people"),
     "/merchant/orders/{order_id}": lambda demo: {
         name: f"/merchant/orders/{demo.orders[name]['id']}"
         for name in ("partly_refunded", "waiting_wxpay")

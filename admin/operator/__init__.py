@@ -9,11 +9,14 @@ from admin.console import Console, Family, Viewer
 from admin.edge import EdgeRequest
 from admin.layout.formats import enum
 from admin.operator import (
+    account,
     accounts,
     anomalies,
+    audit,
     deliveries,
     home,
     merchants,
+    operators,
     orders,
     overview,
     refunds,
@@ -29,6 +32,7 @@ class OperatorConsole(Console):
 
     prefix: ClassVar[str] = "/admin"
     name: ClassVar[str] = "frame.operator_console"
+    password_path: ClassVar[str] = account.Account.path
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
         overview.FAMILY,
@@ -39,6 +43,9 @@ class OperatorConsole(Console):
         merchants.FAMILY,
         accounts.FAMILY,
         settings.FAMILY,
+        operators.FAMILY,
+        audit.FAMILY,
+        account.FAMILY,
     )
 
     def credentials(self, token: str) -> tuple[tuple[str, bytes], ...]:

@@ -26,7 +26,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
 from urllib3.util.wait import wait_for_read
 
-from core_service import metrics
+from core_service import metrics, turns
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -383,12 +383,14 @@ class _Client(ABC):
         sent = False
         connection: HTTPConnection | None = None
         try:
-            connection = self._connection(target, deadline)
+            with turns.elsewhere():
+                connection = self._connection(target, deadline)
             _limit(connection, deadline)
             sent = True
-            answer, reusable = self._exchange(
-                connection, method, target, headers=headers, body=body, deadline=deadline
-            )
+            with turns.elsewhere():
+                answer, reusable = self._exchange(
+                    connection, method, target, headers=headers, body=body, deadline=deadline
+                )
         except BaseException as problem:
             if connection is not None:
                 connection.close()

@@ -28,7 +28,7 @@ class Operation:
 
     def title(self, language: str) -> str:
         """The beginning of the summary, up to where it goes into particulars."""
-        return re.split(r"[,;.]", text(self.content, "summary", language), maxsplit=1)[0]
+        return re.split(r"[,;.:，；。：]", text(self.content, "summary", language), maxsplit=1)[0]
 
 
 def operations_of(document: Mapping[str, Any]) -> dict[str, Operation]:

@@ -1,5 +1,7 @@
 """A merchant's accounts at providers: entered, examined, switched on and off; and which are not well."""
 
+from collections.abc import Mapping
+
 from admin import account_form
 from admin.console import Family
 from admin.layout.view import render
@@ -146,19 +148,23 @@ class Troubles(Page):
             else None,
         )
         answer = await visit.call(self.rpc, request)
-        rows = [await self._row(visit, trouble) for trouble in answer.troubles]
+        channels = {trouble.channel_code for trouble in answer.troubles}
+        declared = {code: await account_form.describe(visit, code) for code in sorted(channels)}
+        rows = [_row(visit, trouble, declared) for trouble in answer.troubles]
         return render(
             visit, "operator/account_troubles.html", rows=rows, next=answer.next_page_token
         )
 
-    async def _row(
-        self, visit: Visit, trouble: merchants.AccountTrouble
-    ) -> tuple[merchants.AccountTrouble, str, str]:
-        """The trouble, its worst finding in words, and the account's page."""
-        declared = await account_form.describe(visit, trouble.channel_code)
-        found = account_form.finding_texts(visit, trouble.check, declared)
-        path = merchant_path(trouble.merchant_code, "accounts", trouble.account_id)
-        return trouble, found[0].text if found else "", path
+
+def _row(
+    visit: Visit,
+    trouble: merchants.AccountTrouble,
+    declared: Mapping[str, merchants.DescribeChannelAccountResponse],
+) -> tuple[merchants.AccountTrouble, str, str]:
+    """The trouble, its worst finding in words, and the account's page."""
+    found = account_form.finding_texts(visit, trouble.check, declared[trouble.channel_code])
+    path = merchant_path(trouble.merchant_code, "accounts", trouble.account_id)
+    return trouble, found[0].text if found else "", path
 
 
 MERCHANT_PAGES = (Accounts, NewAccount, Account)

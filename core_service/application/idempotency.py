@@ -174,9 +174,9 @@ def in_progress(call: Call) -> CoreError:
 
 
 def forget_unstored(call: Call, failure: CoreError) -> None:
-    """Takes `created` back from an answer that is not kept: the next request with the key may get another."""
-    if not is_final(failure) and call.trailing.get(metadata.IDEMPOTENCY_STATUS) == "created":
-        del call.trailing[metadata.IDEMPOTENCY_STATUS]
+    """Takes the mark back from an answer that is not kept: the next request with the key may get another."""
+    if not is_final(failure) and failure.reason not in _NEVER_STORED:
+        call.trailing.pop(metadata.IDEMPOTENCY_STATUS, None)
 
 
 def _replay(call: Call, known: KeyRow) -> Replay:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from core_service import turns
 from core_service.application import (
     access,
     callbacks,
@@ -391,7 +392,8 @@ class _Creation:
             and time.monotonic() < end
             and self.call.seconds_left() > 2
         ):
-            time.sleep(0.1)
+            with turns.elsewhere():
+                time.sleep(0.1)
             order = self._current(order).order
         return order
 
@@ -561,6 +563,7 @@ def close(
         claims[:] = [claim] if claim else []  # the transaction may run again
         return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
 
+    provider_calls.seconds_for_provider(call)
     started = effects.run_with_nonce(call, begin, stands=lambda: False)
     failpoint("x1")
     if not isinstance(started, OrderView):
@@ -580,10 +583,10 @@ def close(
             idempotency.finish(claim, encode(result), order.id)
             return result
 
-        with effects.once_intended():
-            return transact(record)
+        return transact(record)
 
-    return effects.to_the_end(call, claim, work)
+    with effects.once_intended():
+        return effects.to_the_end(call, claim, work)
 
 
 def _closable(
@@ -623,8 +626,7 @@ def _close_upstream(
         report = PaymentReport(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
-    with effects.once_intended():
-        applied = _apply_of(call, merchant, order, report, event, now=now)
+    applied = _apply_of(call, merchant, order, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order

@@ -18,7 +18,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import logs, metadata, metrics
+from core_service import logs, metadata, metrics, turns
 from core_service.application import access, idempotency, request_log
 from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
@@ -90,7 +90,7 @@ class Interceptors(grpc.ServerInterceptor):
     ) -> None:
         self._callers = callers
         self._database_is_up = database_is_up
-        # Merchants' calls take what there is; nobody else may take all of it.
+        # Merchants' calls take what there is; nobody else may take all of it. `threads`: that are at work at once.
         self._shares = {
             Principal.OPERATOR: BoundedSemaphore(max(1, threads // 2)),
             Principal.STAFF: BoundedSemaphore(max(1, threads // 2)),
@@ -220,8 +220,10 @@ class Interceptors(grpc.ServerInterceptor):
         share = self._shares.get(principal)
         if share is None:
             return proceed(exchange)
-        if not share.acquire(timeout=SHARE_WAIT_SECONDS):
-            raise CoreError("OVERLOADED", retry_after_seconds=1)
+        if not share.acquire(blocking=False):
+            with turns.elsewhere():
+                if not share.acquire(timeout=SHARE_WAIT_SECONDS):
+                    raise CoreError("OVERLOADED", retry_after_seconds=1)
         try:
             return proceed(exchange)
         finally:

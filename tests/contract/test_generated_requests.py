@@ -180,7 +180,7 @@ def test_every_answer_is_in_the_document(sender: Sender) -> None:
                 send()
             except hypothesis.errors.Unsatisfiable:
                 assert mode is GenerationMode.NEGATIVE, operation.path  # nothing can be wrong
-    print(f"{sum(sender.statuses.values())} requests: {dict(sender.statuses)}")  # noqa: T201 - for `-rP`
+    print(f"{sum(sender.statuses.values())} requests: {dict(sender.statuses)}")
     assert not sender.findings, "\n".join(
         f"{name}: {problem}: {what}" for (name, problem), what in sender.findings.items()
     )

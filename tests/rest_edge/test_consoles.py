@@ -202,12 +202,12 @@ def test_a_page_is_open_to_whoever_may_call_its_rpc(
 ) -> None:
     """The recording core refuses nobody: it is the page that looks at the role."""
     allowed = method_named(page.rpc).roles
-    for value in access.OperatorRole.DESCRIPTOR.values[1:]:
-        operator = access.Operator(email="a@example.com", role=value.number)
+    for role in ("SUPER_ADMIN", "OPS_ADMIN", "FINANCE_ADMIN", "VIEWER"):
+        number = access.OperatorRole.Value(f"OPERATOR_ROLE_{role}")
+        operator = access.Operator(email="a@example.com", role=number)
         core.answer("GetSession", access.GetSessionResponse(operator=operator, csrf_token=CSRF))
         core.calls.clear()
         answer = edge.request("GET", re.sub(r"{\w+}", "x", page.path), headers=SIGNED_IN)
-        role = value.name.removeprefix("OPERATOR_ROLE_")
         assert (role in allowed) == (answer.status != 403), role
         if role not in allowed:
             assert ["GetSession"] == [call.method for call in core.calls]

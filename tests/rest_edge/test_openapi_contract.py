@@ -86,6 +86,12 @@ def test_every_route_is_documented() -> None:
             assert name in documented
 
 
+def test_moments_in_a_query_are_documented_as_such() -> None:
+    parameters = SERVED["paths"]["/api/admin/payment-orders"]["get"]["parameters"]
+    moment = next(item for item in parameters if item["name"] == "createdFrom")
+    assert {"type": "string", "format": "date-time"} == moment["schema"]
+
+
 def test_legacy_routes_are_deprecated() -> None:
     operation = SERVED["paths"]["/api/payments/refunds/query"]["post"]
     assert operation["deprecated"] is True

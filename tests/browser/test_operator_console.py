@@ -81,7 +81,7 @@ def test_a_setting_is_changed_with_a_reason_that_the_log_keeps(
     expect(page.get_by_role("status")).to_have_text("SETTLEMENT_HOLD_DAYS is changed.")
     page.goto("/admin/audit-log?target=system_config")
     expect(page.get_by_role("row").filter(has_text=reason)).to_have_count(1)
-    page.get_by_role("link", name="Verify").click()
+    press(page, "Verify")
     expect(page.locator("#verification")).to_contain_text("records fit the chain")
 
 

@@ -133,6 +133,20 @@ def create_admin(arguments: Namespace) -> int:
     return show(arguments, as_json(made.operator))
 
 
+def create_staff(arguments: Namespace) -> int:
+    """Add somebody to a merchant; the first password must be changed at the first sign-in."""
+    request = access.CreateStaffRequest(
+        merchant_code=arguments.merchant,
+        email=arguments.email,
+        role=access.StaffRole.Value(f"STAFF_ROLE_{arguments.role}"),
+    )
+    with core_channel() as channel:
+        made = AccessServiceStub(channel).CreateStaff(request, timeout=TIMEOUT_SECONDS)
+    person = as_json(made.staff)
+    shown = {name: person[name] for name in ("id", "email")}
+    return show(arguments, {**shown, "firstPassword": made.first_password})
+
+
 def verify_books(arguments: Namespace) -> int:
     """Check the ledger against orders and refunds."""
     with core_channel() as channel:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 MERCHANT_STATUSES = ("PENDING", "APPROVED", "REJECTED", "SUSPENDED")
+STAFF_ROLES = ("OWNER", "OPERATIONS", "DEVELOPER", "VIEWER")
 OPERATOR_ROLES = ("SUPER_ADMIN", "OPS_ADMIN", "FINANCE_ADMIN", "VIEWER")
 
 _GROUPS = "core_service.cli.processes"
@@ -22,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_processes(commands)
     _add_care(commands)
     _add_merchants(commands)
+    _add_staff(commands)
     _add_credentials(commands)
     _add_accounts(commands)
     _add_bindings(commands)
@@ -98,6 +100,19 @@ def _add_merchants(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         action="store_true",
         help="read the secret that signs callbacks from standard input",
     )
+
+
+def _add_staff(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    actions = _family(commands, "staff", "add people to a merchant")
+    create = _leaf(
+        actions,
+        "create",
+        f"{_MANAGE}:create_staff",
+        "add somebody; the first password is shown only this once",
+    )
+    create.add_argument("--merchant", required=True, metavar="CODE")
+    create.add_argument("--email", required=True)
+    create.add_argument("--role", default="OWNER", type=str.upper, choices=STAFF_ROLES)
 
 
 def _add_credentials(commands: "Subcommands[argparse.ArgumentParser]") -> None:

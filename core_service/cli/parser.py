@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bindings(commands)
     _add_admins(commands)
     _add_books(commands)
+    _add_audit(commands)
     _add_keys(commands)
     return parser
 
@@ -160,6 +161,16 @@ def _add_books(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "verify",
         f"{_MANAGE}:verify_books",
         "check every invariant that can be read from the rows; exit 1 if one is broken",
+    )
+
+
+def _add_audit(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    actions = _family(commands, "audit", "look after the audit log")
+    _leaf(
+        actions,
+        "verify",
+        f"{_MANAGE}:verify_audit_log",
+        "walk the audit log's chain of hashes; exit 1 if anything was changed",
     )
 
 

@@ -8,7 +8,20 @@ from typing import ClassVar
 from admin.console import Console, Family, Viewer
 from admin.edge import EdgeRequest
 from admin.layout.formats import enum
-from admin.operator import account, accounts, audit, home, merchants, operators, settings
+from admin.operator import (
+    account,
+    accounts,
+    anomalies,
+    audit,
+    deliveries,
+    home,
+    merchants,
+    operators,
+    orders,
+    overview,
+    refunds,
+    settings,
+)
 from core_service import metadata
 from core_service.schema import Method, method_named
 from novapay.access.v1 import access_service_pb2
@@ -22,6 +35,11 @@ class OperatorConsole(Console):
     password_path: ClassVar[str] = account.Account.path
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
+        overview.FAMILY,
+        orders.FAMILY,
+        refunds.FAMILY,
+        deliveries.FAMILY,
+        anomalies.FAMILY,
         merchants.FAMILY,
         accounts.FAMILY,
         settings.FAMILY,

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from admin.page import Page
 
 
+ACCOUNT = "account"
+"""The group of families that stand in the menu under the viewer's name."""
+
+
 @dataclass(frozen=True)
 class Viewer:
     """Who is signed in, as of this request."""
@@ -32,7 +36,7 @@ class Family:
 
     name: str
     group: str
-    """Text key below `nav.` of the heading that it stands under; empty: in no list (as one's own account)."""
+    """Text key below `nav.` of its heading; `account`: in the menu under the viewer's name; empty: in no list."""
     pages: tuple[type["Page"], ...]
 
     @property
@@ -47,8 +51,10 @@ class Console:
     """First segment of every path, such as /admin."""
     name: ClassVar[str]
     """Text key of its name."""
+    is_for_one_merchant: ClassVar[bool] = False
+    """Lists have no column and no filter for the merchant."""
     families: ClassVar[tuple[Family, ...]]
-    password_path: ClassVar[str] = ""
+    password_path: ClassVar[str]
     """Where somebody changes a password that was chosen by somebody else."""
 
     def __init__(self, core: Core, guard: Guard) -> None:
@@ -79,7 +85,7 @@ class Console:
         """The families that the viewer may open, under their headings, in order."""
         groups: dict[str, list[Family]] = {}
         for family in self.families:
-            if family.group and self.may(viewer, family.pages[0].rpc):
+            if family.group not in ("", ACCOUNT) and self.may(viewer, family.pages[0].rpc):
                 groups.setdefault(family.group, []).append(family)
         return list(groups.items())
 

@@ -103,7 +103,7 @@ class Page:
         if error.family is Family.UNAUTHENTICATED and self.rpc:
             wanted = quote(visit.here(), safe="")
             return visit.redirect(f"{self.console.sign_in_path}?next={wanted}")
-        if error.reason == "PASSWORD_CHANGE_REQUIRED":
+        if error.reason == "PASSWORD_CHANGE_REQUIRED" and self.path != self.console.password_path:
             return visit.redirect(self.console.password_path)
         return error_page(error, visit)
 

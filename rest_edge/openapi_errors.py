@@ -140,7 +140,7 @@ ERRORS: Mapping[str, ErrorWords] = {
     "NOT_FOUND": ErrorWords(
         "此处没有内容。", "核对路径；编号里不能有控制字符或斜杠。",
         "Check the path; ids have no control characters and no slash.",
-        (_PATH, "getDelivery", "retryDelivery", "resolveAnomaly", *_NOTIFIED)),
+        (_PATH, "updateOperator", "getDelivery", "retryDelivery", "resolveAnomaly", *_NOTIFIED)),
     # 409
     "IDEMPOTENCY_CONFLICT": ErrorWords(
         "该 Idempotency-Key 已用于另一个请求。", "新的请求用新的键；重试时请求内容必须完全一致。",

@@ -95,4 +95,6 @@ def _sentence(error: CoreError, visit: Visit) -> str:
     if error.family is Family.INTERNAL:
         return visit.t("error.INTERNAL")
     key = f"error.{error.reason}"
+    if error.violations and texts.has_text(key):  # what is wrong stands beside it
+        return visit.t(key)
     return error.message if visit.language == "en" or not texts.has_text(key) else visit.t(key)

@@ -8,7 +8,20 @@ from typing import ClassVar
 from admin.console import Console, Family, Viewer
 from admin.edge import EdgeRequest
 from admin.layout.formats import enum
-from admin.operator import accounts, home, merchants, settings
+from admin.operator import (
+    account,
+    accounts,
+    anomalies,
+    audit,
+    deliveries,
+    home,
+    merchants,
+    operators,
+    orders,
+    overview,
+    refunds,
+    settings,
+)
 from core_service import metadata
 from core_service.schema import Method, method_named
 from novapay.access.v1 import access_service_pb2
@@ -19,11 +32,20 @@ class OperatorConsole(Console):
 
     prefix: ClassVar[str] = "/admin"
     name: ClassVar[str] = "frame.operator_console"
+    password_path: ClassVar[str] = account.Account.path
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
+        overview.FAMILY,
+        orders.FAMILY,
+        refunds.FAMILY,
+        deliveries.FAMILY,
+        anomalies.FAMILY,
         merchants.FAMILY,
         accounts.FAMILY,
         settings.FAMILY,
+        operators.FAMILY,
+        audit.FAMILY,
+        account.FAMILY,
     )
 
     def credentials(self, token: str) -> tuple[tuple[str, bytes], ...]:

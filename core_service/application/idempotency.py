@@ -8,9 +8,11 @@ reason. Failures of ours or of a provider are never stored: a retry goes on.
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from core_service import metadata
@@ -117,6 +119,24 @@ def replay_of(call: Call, known: KeyRow | None, *fingerprints: bytes | None) -> 
         call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
         raise CoreError("IDEMPOTENCY_CONFLICT")
     return None if known.outcome is None else _replay(call, known)
+
+
+MOST_REMEMBERED = 20_000
+_remembered: OrderedDict[Scope, None] = OrderedDict()
+_lock = Lock()
+
+
+def remember(scope: Scope) -> None:
+    """Note that a key is in use: a repeat of it is probably a replay."""
+    with _lock:
+        _remembered[scope] = None
+        if len(_remembered) > MOST_REMEMBERED:
+            _remembered.popitem(last=False)
+
+
+def is_remembered(scope: Scope) -> bool:
+    """Whether this process has seen the key; a hint about what to look at first, and nothing more."""
+    return scope in _remembered
 
 
 def created(call: Call) -> None:

@@ -45,7 +45,7 @@ from core_service.providers.base import (
 from core_service.storage import audit, order_creation, payment_orders
 from core_service.storage.database import CommitUnknown, reconnect, transact
 from core_service.storage.idempotency import Scope
-from core_service.storage.order_creation import Attempt, NewKey, Nonce, Outcome
+from core_service.storage.order_creation import Attempt, NewKey, Outcome
 from core_service.storage.payment_orders import (
     Asked,
     Event,
@@ -179,6 +179,9 @@ class _Creation:
 
     def in_one_transaction(self) -> Answer:
         """Nonce, key, order, event and stored answer: all or, but for the nonce, nothing."""
+        replay = self._replay_of_known_key()
+        if replay is not None:
+            return replay
         plan = routing.plan_or_refusal(self.merchant, self.provider, self.amount_fen)
         checkout = self._sign(plan) if isinstance(plan, Plan) else None
         failpoint("c1")
@@ -208,23 +211,14 @@ class _Creation:
             scope = Scope(self.merchant.facts.id, CREATE, key)
             new_key = NewKey(scope, self._fingerprint(), made.response)
         self.call.ensure_alive()
-        nonce = Nonce(
-            unspent.nonce.decode("ascii"),
-            access.nonce_expires_at(unspent),
-            unspent.merchant_version,
-        )
         try:
-            attempt = order_creation.attempt(values, self.event, nonce, new_key)
+            attempt = order_creation.attempt(values, self.event, access.nonce_of(unspent), new_key)
         except CommitUnknown:
             attempt = self._after_break()
-        match attempt.outcome:
-            case Outcome.STALE:
-                raise access.StaleSnapshot
-            case Outcome.REPLAYED:
-                raise CoreError("NONCE_REPLAYED")
-            case Outcome.NOTHING:
-                return None
-        access.nonce_spent(self.call)
+        if not self._has_spent(attempt):
+            return None
+        if new_key is not None:
+            idempotency.remember(new_key.scope)
         if attempt.outcome is Outcome.MADE:
             if new_key is not None:
                 idempotency.created(self.call)
@@ -232,6 +226,36 @@ class _Creation:
         if new_key is None or attempt.known is None:
             return None
         return idempotency.replay_of(self.call, attempt.known, new_key.fingerprint)
+
+    def _replay_of_known_key(self) -> Replay | None:
+        """The kept answer to a key that this process has seen, without signing anything; only the database decides."""
+        key, unspent = self.call.idempotency_key, self.call.unspent_nonce
+        if key is None or unspent is None:
+            return None
+        scope = Scope(self.merchant.facts.id, CREATE, key)
+        if not idempotency.is_remembered(scope):
+            return None
+        self.call.ensure_alive()
+        try:
+            attempt = order_creation.look(access.nonce_of(unspent), scope)
+        except CommitUnknown:
+            attempt = self._after_break()
+        if not self._has_spent(attempt):
+            return None
+        if attempt.known is None:
+            return None
+        return idempotency.replay_of(self.call, attempt.known, self._fingerprint())
+
+    def _has_spent(self, attempt: Attempt) -> bool:
+        """Whether the nonce is spent; if not, nothing has happened. Raises NONCE_REPLAYED and StaleSnapshot."""
+        if attempt.outcome is Outcome.STALE:
+            raise access.StaleSnapshot
+        if attempt.outcome is Outcome.REPLAYED:
+            raise CoreError("NONCE_REPLAYED")
+        if attempt.outcome is Outcome.NOTHING:
+            return False
+        access.nonce_spent(self.call)
+        return True
 
     def _after_break(self) -> Attempt:
         """What the statement had done when the connection broke. Raises DATABASE_UNAVAILABLE."""
@@ -483,9 +507,7 @@ def query(
 
     Raises ORDER_NOT_FOUND, PROVIDER_….
     """
-    access.spend_nonce(call)
-    access.nonce_spent(call)
-    view = find(merchant, names)
+    view = _found_spending(call, merchant, names)
     if not sync or view.order.status == OrderStatus.SUCCEEDED:
         return view
     failpoint("q1")
@@ -505,6 +527,17 @@ def query(
     current = payment_orders.find_view(merchant.facts.id, view.order.id)
     assert current is not None
     return current
+
+
+def _found_spending(call: Call, merchant: MerchantSnapshot, names: "References") -> OrderView:
+    """The order, and the call's nonce spent whether or not it is there."""
+    if call.unspent_nonce is None:
+        return find(merchant, names)
+    nonce = access.nonce_of(call.unspent_nonce)
+    outcome, view = payment_orders.find_spending(nonce, names.first)
+    access.accept(outcome)
+    access.nonce_spent(call)
+    return named(view, names)
 
 
 def _apply_of(
@@ -652,7 +685,11 @@ class References:
 
 def find(merchant: MerchantSnapshot, names: References) -> OrderView:
     """Raises ORDER_NOT_FOUND, and INVALID_REQUEST when the names are those of different orders."""
-    view = payment_orders.find_for_merchant(merchant.facts.id, names.first)
+    return named(payment_orders.find_for_merchant(merchant.facts.id, names.first), names)
+
+
+def named(view: OrderView | None, names: References) -> OrderView:
+    """The same for what was found by the first name."""
     if view is None:
         raise CoreError("ORDER_NOT_FOUND")
     strangers = [

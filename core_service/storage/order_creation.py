@@ -6,7 +6,6 @@ exactly one of two things: spent the nonce, or nothing.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -16,25 +15,16 @@ from psycopg2 import errorcodes
 from core_service.errors import CoreError
 from core_service.storage.database import Prepared, Row, commit_one, is_lock_timeout
 from core_service.storage.idempotency import KEY_WAIT_MS, KeyRow, Scope, key_row
+from core_service.storage.merchant_snapshots import SPENDING, SPENT, Nonce, nonce_parameters
 from core_service.storage.payment_orders import Event, first_event
 
-_NONCE = """
-WITH merchant AS (
-    SELECT 1 FROM merchants WHERE id = %(merchant_id)s AND version = %(merchant_version)s
-), spent AS (
-    INSERT INTO nonces AS n (merchant_id, nonce, expires_at)
-    SELECT %(merchant_id)s, %(nonce)s, %(nonce_expires_at)s FROM merchant
-    ON CONFLICT (merchant_id, nonce) DO UPDATE SET expires_at = EXCLUDED.expires_at
-    WHERE n.expires_at < now()
-    RETURNING 1
-)"""
-
 # A second request with the key waits shortly for the first one's commit, like the longer way.
-_KEY = f""", known AS (
+_KNOWN = """, known AS (
     SELECT fingerprint, token, lease_until >= now() AS is_leased, resource_id, outcome, response
     FROM idempotency_keys
     WHERE merchant_id = %(merchant_id)s AND operation = %(operation)s AND key = %(key)s
-), allowed AS (
+)"""
+_KEY = f"""{_KNOWN}, allowed AS (
     INSERT INTO idempotency_keys (merchant_id, operation, key, fingerprint, lease_until, resource_id,
                                   outcome, response, created_at)
     SELECT %(merchant_id)s, %(operation)s, %(key)s, %(fingerprint)s, now(), %(id)s, 'OK', %(response)s,
@@ -49,7 +39,7 @@ _KEY = f""", known AS (
 
 _NO_KEY = ", allowed AS (SELECT 1 FROM spent)"
 
-_ORDER = """, made AS (
+_MADE = """, made AS (
     INSERT INTO payment_orders (
         merchant_id, id, external_order_id, channel_code, account_id, amount_fen, currency, fee_rate, fee_fen, subject,
         description, return_url, callback_url, metadata, status, payment_mode, checkout_url, provider_payload,
@@ -67,16 +57,20 @@ _ORDER = """, made AS (
     SELECT %(merchant_id)s, %(id)s, %(event_id)s, %(created_at)s, %(actor)s, 'create', 'PENDING', %(request_id)s
     FROM made
 )
-SELECT EXISTS (SELECT 1 FROM merchant) AS current, EXISTS (SELECT 1 FROM spent) AS spent,
-       EXISTS (SELECT 1 FROM made) AS made"""
+"""
+_SAYS_MADE = ", EXISTS (SELECT 1 FROM made) AS made"
+_ORDER = _MADE + SPENT + _SAYS_MADE
 
 # A key claimed for an order that somebody else was faster to make: division by zero takes the statement back.
 _WHOLE_OR_NOTHING = """,
     1 / CASE WHEN EXISTS (SELECT 1 FROM allowed) AND NOT EXISTS (SELECT 1 FROM made) THEN 0 ELSE 1 END, known.*
 FROM (SELECT 1) AS one LEFT JOIN known ON true"""
 
-WITH_KEY = Prepared(_NONCE + _KEY + _ORDER + _WHOLE_OR_NOTHING)
-_WITHOUT_KEY = Prepared(_NONCE + _NO_KEY + _ORDER)
+WITH_KEY = Prepared(SPENDING + _KEY + _ORDER + _WHOLE_OR_NOTHING)
+_LOOK = Prepared(
+    SPENDING + _KNOWN + SPENT + ", known.* FROM (SELECT 1) AS one LEFT JOIN known ON true"
+)
+_WITHOUT_KEY = Prepared(SPENDING + _NO_KEY + _ORDER)
 
 
 class Outcome(StrEnum):
@@ -89,15 +83,6 @@ class Outcome(StrEnum):
     """The nonce was spent before: nothing."""
     NONCE_ONLY = "NONCE_ONLY"
     NOTHING = "NOTHING"
-
-
-@dataclass(frozen=True)
-class Nonce:
-    """A nonce to be spent while the merchant is at `merchant_version`."""
-
-    nonce: str
-    expires_at: datetime
-    merchant_version: int
 
 
 @dataclass(frozen=True)
@@ -122,9 +107,7 @@ def attempt(values: dict[str, Any], event: Event, nonce: Nonce, key: NewKey | No
     parameters = {
         **values,
         **first_event(event),
-        "nonce": nonce.nonce,
-        "nonce_expires_at": nonce.expires_at,
-        "merchant_version": nonce.merchant_version,
+        **nonce_parameters(nonce),
     }
     if key is not None:
         parameters |= {
@@ -145,6 +128,14 @@ def attempt(values: dict[str, Any], event: Event, nonce: Nonce, key: NewKey | No
         return Attempt(Outcome.NOTHING)
     assert row is not None
     return _attempt(row)
+
+
+def look(nonce: Nonce, scope: Scope) -> Attempt:
+    """Spends the nonce and reads what the key holds; makes nothing. Raises CommitUnknown and CoreError."""
+    parameters = {**nonce_parameters(nonce), "operation": scope.operation, "key": scope.key}
+    row = commit_one(_LOOK, parameters)
+    assert row is not None
+    return _attempt({**row, "made": False})
 
 
 def _attempt(row: Row) -> Attempt:

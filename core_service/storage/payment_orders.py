@@ -11,6 +11,14 @@ from typing import Any
 
 from core_service.domain.ids import new_id
 from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
+from core_service.storage.merchant_snapshots import (
+    SPENDING,
+    SPENT,
+    Nonce,
+    NonceOutcome,
+    nonce_outcome,
+    nonce_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,27 @@ _FOR_MERCHANT = Prepared(
 def find_for_merchant(merchant_id: str, reference: str) -> OrderView | None:
     """By NovaPay's id or the merchant's own, inside one merchant."""
     return _view(fetch_one(_FOR_MERCHANT, {"merchant_id": merchant_id, "reference": reference}))
+
+
+_SPENDING_FOR_MERCHANT = Prepared(
+    SPENDING
+    + SPENT
+    + f""", v.* FROM (SELECT 1) AS one LEFT JOIN LATERAL ({_VIEW}
+    WHERE o.merchant_id = %(merchant_id)s AND (o.id = %(reference)s OR o.external_order_id = %(reference)s)
+    ORDER BY o.id = %(reference)s DESC LIMIT 1) AS v ON true"""
+)
+
+
+def find_spending(nonce: Nonce, reference: str) -> tuple[NonceOutcome, OrderView | None]:
+    """Spends a merchant's nonce and finds its order, in one statement."""
+    row = fetch_one(_SPENDING_FOR_MERCHANT, {**nonce_parameters(nonce), "reference": reference})
+    outcome = nonce_outcome(row)
+    if row is None or row["id"] is None:
+        return outcome, None
+    return outcome, _view({name: value for name, value in row.items() if name not in _SAYS})
+
+
+_SAYS = ("current", "spent")
 
 
 def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView | None:

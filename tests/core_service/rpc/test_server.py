@@ -322,7 +322,7 @@ def test_k08_a_call_goes_past_every_channel_whose_process_is_being_replaced() ->
         assert [await call(5) for _ in range(8)] == ["OK"] * 8
 
     service, _, name = CHANNELS.removeprefix("/").partition("/")
-    handler = grpc.unary_unary_rpc_method_handler(
+    handler: Any = grpc.unary_unary_rpc_method_handler(
         handle, response_serializer=payment_service_pb2.ListChannelsResponse.SerializeToString
     )
     server = grpc.server(ThreadPoolExecutor(4))

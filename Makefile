@@ -1,8 +1,8 @@
 # Everything works without an activated environment; ./novapay makes .venv when it is missing.
-.PHONY: help run test test-fast test-vectors demo routes generate check-generated lint lock test-env
+.PHONY: generated-requests help run test test-fast test-vectors screenshots demo bench routes generate check-generated lint lock test-env
 
 PYTHON := .venv/bin/python
-SOURCES := $(wildcard core_service rest_edge admin sandbox tests)
+SOURCES := $(wildcard core_service rest_edge admin sandbox bench tests)
 # Released schema that buf compares with; until a release is tagged there is nothing to break.
 PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
@@ -22,8 +22,18 @@ test-fast: test-env ## Run the tests that take less than a minute together
 test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes others
 	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py
 
+screenshots: test-env ## Take a picture of every page into docs/screens
+	$(PYTHON) -m tests.browser.screenshots
+
+generated-requests: test-env ## Send COUNT (20000) requests made from the API document; SEED chooses others
+	NOVAPAY_GENERATED_REQUESTS=$(or $(COUNT),20000) NOVAPAY_GENERATED_SEED=$(or $(SEED),20260101) \
+		$(PYTHON) -m pytest -q -rP tests/contract/test_generated_requests.py
+
 demo: ## Take a payment on each channel through the sandbox and refund part of it
 	@./novapay demo
+
+bench: test-env ## Measure beside the floor, print a table, keep it in bench/RESULTS.md; BENCH="--only query" for less
+	@$(PYTHON) -m bench --keep $(BENCH)
 
 routes: ## List verb, path, RPC, principals, idempotency and status of every route
 	@./novapay routes
@@ -53,3 +63,15 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --an
 
 test-env:
 	@./novapay --prepare requirements/test.lock
+
+# What proves that it holds.
+.PHONY: mutants fuzz prove
+
+mutants: test-env ## Put known defects into a copy of the tree; every one must be noticed by its tests
+	$(PYTHON) -m tests.mutants
+
+fuzz: test-env ## Fuzz one TARGET of tests/fuzz/targets.py, guided by coverage, RUNS (1000000) executions
+	PYTHONPATH=.:generated $(PYTHON) -m tests.fuzz $(TARGET) $(or $(RUNS),1000000)
+
+prove: test-env ## Schedules, fuzzing, generated requests, kills and mutants for TIME (600) seconds; writes docs/PROOF.md
+	PYTHONPATH=.:generated $(PYTHON) -m tests.prove $(or $(TIME),600)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from admin.edge import Core, EdgeRequest, Guard
-from core_service import metadata
 from core_service.schema import Method, method_named
 
 if TYPE_CHECKING:
     from admin.page import Page
+
+
+ACCOUNT = "account"
+"""The group of families that stand in the menu under the viewer's name."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Family:
 
     name: str
     group: str
-    """Text key below `nav.` of the heading that it stands under; empty: in no list (as one's own account)."""
+    """Text key below `nav.` of its heading; `account`: in the menu under the viewer's name; empty: in no list."""
     pages: tuple[type["Page"], ...]
 
     @property
@@ -48,7 +51,11 @@ class Console:
     """First segment of every path, such as /admin."""
     name: ClassVar[str]
     """Text key of its name."""
+    is_for_one_merchant: ClassVar[bool] = False
+    """Lists have no column and no filter for the merchant."""
     families: ClassVar[tuple[Family, ...]]
+    password_path: ClassVar[str]
+    """Where somebody changes a password that was chosen by somebody else."""
 
     def __init__(self, core: Core, guard: Guard) -> None:
         self.core = core
@@ -57,6 +64,10 @@ class Console:
     @property
     def sign_in_path(self) -> str:
         return f"{self.prefix}/sign-in"
+
+    def credentials(self, token: str) -> tuple[tuple[str, bytes], ...]:
+        """The session as call metadata, as this console's people are known to the core."""
+        raise NotImplementedError
 
     async def viewer(self, request: EdgeRequest, token: str) -> Viewer:
         """Whose session the token opens. Raises CoreError."""
@@ -74,15 +85,10 @@ class Console:
         """The families that the viewer may open, under their headings, in order."""
         groups: dict[str, list[Family]] = {}
         for family in self.families:
-            if family.group and self.may(viewer, family.pages[0].rpc):
+            if family.group not in ("", ACCOUNT) and self.may(viewer, family.pages[0].rpc):
                 groups.setdefault(family.group, []).append(family)
         return list(groups.items())
 
     def first_path(self, viewer: Viewer) -> str:
         """Where somebody lands who asked for no page in particular."""
         return self.navigation(viewer)[0][1][0].path
-
-
-def session_metadata(token: str) -> tuple[tuple[str, bytes], ...]:
-    """The session, as credentials travel."""
-    return ((metadata.SESSION_TOKEN, token.encode("ascii")),)

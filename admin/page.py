@@ -103,6 +103,8 @@ class Page:
         if error.family is Family.UNAUTHENTICATED and self.rpc:
             wanted = quote(visit.here(), safe="")
             return visit.redirect(f"{self.console.sign_in_path}?next={wanted}")
+        if error.reason == "PASSWORD_CHANGE_REQUIRED" and self.path != self.console.password_path:
+            return visit.redirect(self.console.password_path)
         return error_page(error, visit)
 
     def _read_form(self, req: falcon.asgi.Request, visit: Visit) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from google.protobuf.message import Message
 
 from admin import texts
-from admin.console import Console, Viewer, session_metadata
+from admin.console import Console, Viewer
 from admin.edge import EdgeRequest
 from admin.forms import Form
 from core_service import metadata
@@ -59,6 +59,10 @@ class Visit:
         """A text in the viewer's language."""
         return texts.text(self.language, key, **values)
 
+    def reason(self, english: str) -> str:
+        """Why the core refuses a value, in the viewer's language."""
+        return texts.reason(self.language, english)
+
     def may(self, rpc: str) -> bool:
         """Whether the viewer may call `Service.Name`."""
         return self.console.may(self.viewer, rpc)
@@ -68,7 +72,7 @@ class Visit:
         """What is wrong with each field of the form that was sent, by JSON name."""
         if self.failure is None:
             return {}
-        return {item.field: item.reason for item in self.failure.violations}
+        return {item.field: self.reason(item.reason) for item in self.failure.violations}
 
     async def call(self, rpc: str, message: Message) -> Any:
         """The answer of `Service.Name`, asked as the viewer. Raises CoreError, which the page may leave alone.
@@ -77,7 +81,7 @@ class Visit:
         """
         credentials: list[tuple[str, str | bytes]] = []
         if self.viewer is not None:
-            credentials += session_metadata(self.viewer.token)
+            credentials += self.console.credentials(self.viewer.token)
         reason = self.form.trimmed(REASON_FIELD)
         if reason:
             credentials.append((metadata.REASON, reason.encode("utf-8")))

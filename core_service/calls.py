@@ -70,6 +70,8 @@ class Call:
     staff: StaffIdentity | None = None
     session_token: bytes | None = field(default=None, repr=False)
     idempotency_key: str | None = None
+    reason: str | None = None
+    """Why a person does what they do, in their words; for the audit record."""
     unspent_nonce: UnspentNonce | None = None
     is_active: Callable[[], bool] = field(default=lambda: True)
     trailing: dict[str, str] = field(default_factory=dict)

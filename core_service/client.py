@@ -65,13 +65,17 @@ class ClientTls:
 
 
 class EdgeChannels:
-    """Several channels to the core, used in turn: one connection is served by one core process.
+    """Several channels to the core, the least busy one first: one connection is served by one core process.
+
+    The kernel deals connections to processes at random, so turns would not be fair; a process that is slower or has
+    more connections has more calls under way on each.
 
     To be made inside the running event loop, after any fork, and closed there.
     """
 
     def __init__(self, address: str, *, count: int, tls: ClientTls | None = None) -> None:
         self._channels = [_aio_channel(address, tls) for _ in range(count)]
+        self._under_way = [0] * count
         self._turn = itertools.cycle(range(count))
         self._calls: dict[tuple[int, str], Any] = {}
 
@@ -115,11 +119,23 @@ class EdgeChannels:
         outgoing: Metadata,
         timeout_seconds: float,
     ) -> tuple[Response, Metadata]:
-        running = self._multicallable(next(self._turn), path, response_type)(
-            request, timeout=timeout_seconds, metadata=grpc.aio.Metadata(*outgoing)
-        )
-        response: Response = await running
-        return response, tuple(await running.trailing_metadata() or ())
+        index = self._least_busy()
+        self._under_way[index] += 1
+        try:
+            running = self._multicallable(index, path, response_type)(
+                request, timeout=timeout_seconds, metadata=grpc.aio.Metadata(*outgoing)
+            )
+            response: Response = await running
+            return response, tuple(await running.trailing_metadata() or ())
+        finally:
+            self._under_way[index] -= 1
+
+    def _least_busy(self) -> int:
+        """Among equals the next in turn, so that the second try of a call is not on the same channel."""
+        under_way, first = self._under_way, next(self._turn)
+        order = (*range(first, len(under_way)), *range(first))
+        least: int = min(order, key=under_way.__getitem__)
+        return least
 
     def _multicallable(self, index: int, path: str, response_type: type[Response]) -> Any:
         call = self._calls.get((index, path))

@@ -1,19 +1,23 @@
-"""Named points at which a test can make a process die, fail or wait.
+"""Named points at which a test can make a process die, stand still, fail or wait.
 
 Two ways to arm them, both refused by the settings in production:
 
-* `NOVAPAY_FAILPOINTS="c2=kill,d1=pause:0.5,r3=raise"`; `kill@3` strikes at the third hit of this process;
+* `NOVAPAY_FAILPOINTS="c2=kill,d1=delay:0.5,r3=raise"`; `kill@3` strikes at the third hit of this process;
 * `NOVAPAY_FAILPOINT_DIR`: a folder in which a file named after the point holds the action. It strikes once, in
   whichever process comes by first, and takes the file away; so a process that starts again does not die again.
 
+`kill` is SIGKILL, `pause` is SIGSTOP (whoever armed it sends SIGCONT), `raise` fails, `delay:SECONDS` waits. A test in
+this very process may `observe` the points instead.
+
 Names are those of the fault catalogue: c create, n notification, d delivery, r refund, x close, e expiry, q query;
-`rotate` is between two batches of a rotation of master keys.
+m is before and after a migration's statements, `rotate` between two batches of a rotation of master keys.
 """
 
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -23,6 +27,7 @@ class FailpointHit(Exception):
 
 _lock = threading.Lock()
 _hits: dict[str, int] = {}
+_observer: Callable[[str], None] | None = None
 
 
 def _parse(text: str) -> dict[str, tuple[str, int]]:
@@ -38,8 +43,16 @@ _armed = _parse(os.environ.get("NOVAPAY_FAILPOINTS", ""))
 _folder = os.environ.get("NOVAPAY_FAILPOINT_DIR")
 
 
+def observe(observer: Callable[[str], None] | None) -> None:
+    """Has `observer` called at every point, in the thread that comes by; None: no more."""
+    global _observer  # noqa: PLW0603 (one for the process)
+    _observer = observer
+
+
 def failpoint(name: str) -> None:
     """Does nothing unless the point is armed."""
+    if _observer is not None:
+        _observer(name)
     if _folder is not None:
         _strike(name, _taken(Path(_folder, name)))
     if name in _armed:
@@ -65,6 +78,8 @@ def _strike(name: str, action: str) -> None:
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "pause":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if kind == "delay":
         time.sleep(float(argument))
     if kind == "raise":
         raise FailpointHit(name)

@@ -4,8 +4,11 @@ A field that is not listed is left out: bodies, headers and secrets cannot get i
 passed to it. Library loggers write through the same door.
 """
 
+import json
 import logging
 import sys
+import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -92,8 +95,43 @@ class _StandardError:
         sys.stderr.flush()
 
 
+class _Thread(threading.local):
+    """What every line of this thread carries."""
+
+    request_id: str | None = None
+
+
+_thread = _Thread()
+
+
+def set_request_id(request_id: str | None) -> None:
+    """Says for which request this thread works from now."""
+    _thread.request_id = request_id
+
+
+def _with_request_id(_logger: Any, _name: str, event: Any) -> Any:
+    if _thread.request_id is not None:
+        event.setdefault("request_id", _thread.request_id)
+    return event
+
+
+_encode = json.JSONEncoder(default=str).encode
+
+
+def write_line(event: str, **fields: Any) -> None:
+    """One line at level info without the chain of processors, for what is logged with every request.
+
+    The fields are the caller's own words for them, all of them listed.
+    """
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    sys.stderr.write(
+        f"{_encode({'event': event, 'level': 'info', 'timestamp': f'{now}Z', **fields})}\n"
+    )
+    sys.stderr.flush()
+
+
 _FACTS: list[Any] = [
-    structlog.contextvars.merge_contextvars,
+    _with_request_id,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]

@@ -97,6 +97,8 @@ class Settings:
     database_url: str | None = field(repr=False)
     """None: the embedded server in `data_dir`."""
     http_bind: str
+    prepared_statements: bool
+    """Off behind a pooler that gives a session's transactions to several connections."""
     grpc_bind: str
     """host:port or unix:PATH, just as gRPC takes it."""
     grpc_tls: GrpcTls | None
@@ -202,6 +204,9 @@ def _read(reader: _Reader) -> Settings:
         data_dir=data_dir,
         database_url=_database_url(reader),
         http_bind=http_bind,
+        prepared_statements=reader.parsed(
+            "NOVAPAY_PREPARED_STATEMENTS", "on", _on_or_off, fallback=True
+        ),
         grpc_bind=grpc_bind,
         grpc_tls=_grpc_tls(reader),
         grpc_token=_grpc_token(reader, data_dir),
@@ -270,6 +275,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError("must be a whole number from 1")
     return int(text)
+
+
+def _on_or_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("must be on or off")
+    return text == "on"
 
 
 def _optional_bind(text: str) -> str | None:

@@ -17,6 +17,7 @@ from rest_edge.middleware import EdgeRequest
 from rest_edge.settings import Settings
 
 ADMIN_COOKIE = "novapay_admin_session"
+MERCHANT_COOKIE = "novapay_merchant_session"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,128}")
 

@@ -6,11 +6,12 @@ The only module that knows both; neither application imports the other.
 from collections.abc import Mapping
 
 from admin.app import create_consoles
+from admin.merchant import MerchantConsole
 from admin.operator import OperatorConsole
 from rest_edge.admission import Admission
 from rest_edge.app import create_app
 from rest_edge.checkout_watch import CheckoutWatches
-from rest_edge.console_guard import ConsoleGuard
+from rest_edge.console_guard import MERCHANT_COOKIE, ConsoleGuard
 from rest_edge.core_connection import CoreConnection
 from rest_edge.middleware import Application, EdgeMiddleware, Receive, Scope, Send
 from rest_edge.settings import Settings, load_settings
@@ -20,9 +21,17 @@ def create_front(settings: Settings) -> EdgeMiddleware:
     """The whole edge as one ASGI application; its lifespan opens and closes the connection to the core."""
     core = CoreConnection(settings)
     watches = CheckoutWatches(core)
-    consoles = create_consoles([OperatorConsole(core, ConsoleGuard(settings))])
+    consoles = create_consoles(
+        [
+            OperatorConsole(core, ConsoleGuard(settings)),
+            MerchantConsole(core, ConsoleGuard(settings, MERCHANT_COOKIE)),
+        ]
+    )
     return EdgeMiddleware(
-        ByPath(create_app(settings, core, watches), {OperatorConsole.prefix: consoles}),
+        ByPath(
+            create_app(settings, core, watches),
+            dict.fromkeys((OperatorConsole.prefix, MerchantConsole.prefix), consoles),
+        ),
         admission=Admission(settings.calls_at_once),
         trusted_proxies=settings.trusted_proxies,
         is_https=settings.is_https,

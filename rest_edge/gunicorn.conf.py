@@ -7,6 +7,7 @@ _settings = load_settings()
 
 wsgi_app = "rest_edge.front:get_front()"
 worker_class = "rest_edge.gunicorn_worker.EdgeWorker"
+logger_class = "rest_edge.gunicorn_worker.EdgeLogger"
 bind = _settings.http_bind
 workers = _settings.edge_processes
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
 from rest_edge.admission import is_stream
 from rest_edge.errors import EdgeRefusal, error_body
-from rest_edge.logs import access_log
+from rest_edge.logs import write_access_line
 from rest_edge.middleware import new_request_id
 
 HEADER_TIMEOUT_SECONDS = 10.0
@@ -110,7 +111,7 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
             "connection: close\r\n\r\n"
         )
         self._safe_write(head.encode("latin-1") + body)
-        access_log.info("refused by the server", status=status, request_id=request_id)
+        write_access_line("refused by the server", status=status, request_id=request_id)
 
     def _give_up_on_headers(self) -> None:
         self._close_transport()
@@ -126,6 +127,13 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+
+class EdgeLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own access lines are off, but it would still gather what is in them for every request."""
+
+    def access(self, *_: Any) -> None:
+        """Nothing: the edge writes its own line."""
 
 
 class EdgeWorker(gasgi.ASGIWorker):  # type: ignore[misc]

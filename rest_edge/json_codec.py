@@ -1,8 +1,9 @@
 """Messages ↔ the contract's JSON, by rules read from the descriptors once; there are no exceptions per route.
 
 Rules: lowerCamelCase names; an unset `optional` is null and `omit_empty` fields are left out; times have
-milliseconds and `Z`; enums lose their prefix; a JSON number for a decimal is taken by its text; `raw_json` fields
-hold JSON text that is passed through; unknown fields are ignored; a wrong type is a violation that names the field.
+milliseconds and `Z` (a request may have any RFC 3339 time with a zone); enums lose their prefix; a JSON number for a
+decimal is taken by its text; `raw_json` fields hold JSON text that is passed through; unknown fields are ignored; a
+wrong type is a violation that names the field.
 
 Writing is deterministic: fields in the order of the proto file, so equal messages are equal bytes.
 """
@@ -12,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -206,8 +208,38 @@ def _field_setter(descriptor: FieldDescriptor) -> _Setter:
     return set_scalar
 
 
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _moment(text: Any) -> datetime | None:
+    """An RFC 3339 time with a zone, or None: also for the 31st of February and what lies before the year 1."""
+    if not isinstance(text, str) or not _MOMENT.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _timestamp_setter(name: str) -> _Setter:
+    def set_moment(message: Any, value: Any, path: str, violations: Violations) -> None:
+        moment = _moment(value)
+        if moment is None:
+            violations.add(path, "must be an RFC 3339 time with a zone")
+        else:
+            getattr(message, name).FromDatetime(moment)
+
+    return set_moment
+
+
 def _message_setter(descriptor: FieldDescriptor) -> _Setter:
     name = descriptor.name
+    assert descriptor.message_type is not None
+    if descriptor.message_type.full_name == "google.protobuf.Timestamp":
+        return _timestamp_setter(name)
     decoder = decoder_for(descriptor.message_type)
 
     def set_list(message: Any, value: Any, path: str, violations: Violations) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from core_service import metadata
+from core_service import metadata, metrics
 from core_service.errors import CoreError
 from rest_edge.admission import Admission
 from rest_edge.client_address import Networks, client_address
@@ -25,7 +25,7 @@ from rest_edge.errors import (
     retry_after_seconds,
     unsupported_transfer_coding,
 )
-from rest_edge.logs import access_log
+from rest_edge.logs import write_access_line
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CALLBACK_BODY_BYTES = 256 * 1024
@@ -116,12 +116,14 @@ class EdgeMiddleware:
         except ClientGone:
             request.status = 499
         finally:
-            access_log.info(
+            seconds = time.monotonic() - started
+            metrics.http(request.route, request.status, seconds)
+            write_access_line(
                 "request",
                 method=scope["method"] if scope["method"] in _METHODS else "-",
                 route=request.route,
                 status=request.status,
-                duration_ms=round((time.monotonic() - started) * 1000, 2),
+                duration_ms=round(seconds * 1000, 2),
                 request_id=request.request_id,
                 bytes=request.sent_bytes,
             )

@@ -200,7 +200,10 @@ def _responses(method: Method, route: Route, comments: Comments, principals: set
         }
     operation_id = _operation_id(method, route)
     groups = groups_of(
-        principals, takes_key=bool(method.idempotency_operation), has_body=bool(route.body)
+        principals,
+        takes_key=bool(method.idempotency_operation),
+        has_body=bool(route.body),
+        has_path_variable=bool(_path_names(route)),
     )
     return {str(method.success_status): success} | {
         str(status): error_response(status, codes_of(operation_id, groups, status))

@@ -15,11 +15,19 @@ from rest_edge.openapi_words import word_for
 Schema = dict[str, Any]
 
 BODY_TOO_LARGE = "BODY_TOO_LARGE"
+WECHAT_FAIL = "FAIL"
+"""In WeChat Pay's own words, whatever the status."""
 
 _CREATE, _QUERY, _CLOSE = "createPaymentOrder", "queryPaymentOrder", "closePaymentOrder"
 _REFUND, _QUERY_REFUND = "createRefund", "queryRefund"
 _SIGNED, _KEYED, _ANY = "(signed)", "(keyed)", "(any)"
-_OPERATOR, _CHANGE = "(operator)", "(operator changes)"
+_OPERATOR, _CHANGE, _PATH = "(operator)", "(operator changes)", "(with a path variable)"
+_OF_MERCHANT = (
+    "listPaymentOrders", "getPaymentOrder", "listRefunds", "listDeliveries", "getDelivery", "retryDelivery",
+    "listAnomalies", "resolveAnomaly", "getOverview",
+)  # fmt: skip
+"""Operators may name the merchant to look at."""
+_NOTIFIED = ("alipayCallback", "alipayCallbackQuery")
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,18 @@ ERRORS: Mapping[str, ErrorWords] = {
         "Send a JSON object in UTF-8 without repeated keys.", (_SIGNED, _CHANGE, "signIn")),
     "INVALID_AMOUNT": ErrorWords(
         "金额必须大于 0、不超过 100000000.00，且最多两位小数。", '用 "88.10" 这样的字符串，不要用浮点数计算金额。',
-        'Send a string such as "88.10"; do not compute amounts in floating point.', (_CREATE, _REFUND, "setBinding")),
+        'Send a string such as "88.10"; do not compute amounts in floating point.',
+        (_CREATE, _REFUND, "setBinding", "listPaymentOrders")),
     "INVALID_IDEMPOTENCY_KEY": ErrorWords(
         "Idempotency-Key 必须是 1 到 255 个可见 ASCII 字符。", "换成符合要求的键，例如 UUID。",
         "Use a key of that form, such as a UUID.", (_KEYED,)),
     "INVALID_NOTIFICATION": ErrorWords(
         "渠道通知未通过验签。", "只有渠道方会调用此接口；检查账户的公钥或证书配置。",
         "Only the provider calls this; check the account's public key or certificates.",
-        ("alipayCallback", "alipayCallbackQuery", "wxpayCallback")),
+        _NOTIFIED),
+    WECHAT_FAIL: ErrorWords(
+        "微信支付通知未被接受，原因见 message。", "只有微信支付会调用此接口，并会自动重发；检查账户的证书或公钥配置。",
+        "Only WeChat Pay calls this, and it calls again; check the account's certificates or public key.", ()),
     # 401
     "API_KEY_REQUIRED": ErrorWords(
         "缺少 x-novapay-key 头。", "带上 API Key 编号（npk_…）。", "Send the id of your API key (npk_…).", (_SIGNED,)),
@@ -111,22 +123,24 @@ ERRORS: Mapping[str, ErrorWords] = {
     "MERCHANT_NOT_FOUND": ErrorWords(
         "商户不存在。", "merchantCode 必须是该 API Key 所属的商户。",
         "merchantCode must be the merchant to whom the API key belongs.",
-        (_SIGNED, "getMerchant", "updateMerchant", "setBinding")),
+        (_SIGNED, "getMerchant", "updateMerchant", "setBinding", *_OF_MERCHANT)),
     "UNSUPPORTED_CHANNEL": ErrorWords(
         "通道不存在；GET /api/channels 可列出全部通道。", "改用 alipay.page 或 wxpay.native。",
-        "Use alipay.page or wxpay.native.", (_CREATE, "setBinding")),
+        "Use alipay.page or wxpay.native.", (_CREATE, "setBinding", "describeChannelAccount")),
     "ORDER_NOT_FOUND": ErrorWords(
         "订单不存在。", "核对订单号；只能看到自己商户的订单。",
         "Check the number; a merchant sees only its own orders.",
-        (_QUERY, _CLOSE, _REFUND, "retryCallback", "cashier", "cashierResult")),
+        (_QUERY, _CLOSE, _REFUND, "retryCallback", "getPaymentOrder", "cashier", "cashierResult")),
     "REFUND_NOT_FOUND": ErrorWords(
         "退款不存在。", "核对退款号；没有记录就表示这笔退款没有被受理。",
         "Check the number; where there is no record, the refund was never taken.", (_QUERY_REFUND,)),
     "CHANNEL_ACCOUNT_NOT_FOUND": ErrorWords(
-        "渠道账户不存在。", "核对账户编号。", "Check the account's id.", ("setBinding",)),
+        "渠道账户不存在。", "核对账户编号。", "Check the account's id.",
+        ("setBinding", "checkChannelAccount", *_NOTIFIED)),
     "NOT_FOUND": ErrorWords(
-        "此处没有内容。", "核对路径。", "Check the path.",
-        ("alipayCallback", "alipayCallbackQuery", "wxpayCallback")),
+        "此处没有内容。", "核对路径；编号里不能有控制字符或斜杠。",
+        "Check the path; ids have no control characters and no slash.",
+        (_PATH, "updateOperator", "getDelivery", "retryDelivery", "resolveAnomaly", *_NOTIFIED)),
     # 409
     "IDEMPOTENCY_CONFLICT": ErrorWords(
         "该 Idempotency-Key 已用于另一个请求。", "新的请求用新的键；重试时请求内容必须完全一致。",
@@ -225,28 +239,48 @@ ERRORS: Mapping[str, ErrorWords] = {
 
 def status_of(code: str) -> int:
     """HTTP status of a code."""
-    return 413 if code == BODY_TOO_LARGE else STATUS_BY_FAMILY[REASONS[code][0]]
+    beside = {BODY_TOO_LARGE: 413, WECHAT_FAIL: 400}
+    return beside[code] if code in beside else STATUS_BY_FAMILY[REASONS[code][0]]
 
 
 def sentence(code: str) -> str:
     """The English sentence that goes with a code."""
-    return "The body has more than 64 KiB." if code == BODY_TOO_LARGE else REASONS[code][1]
+    beside = {
+        BODY_TOO_LARGE: "The body has more than 64 KiB.",
+        WECHAT_FAIL: "The notification was not taken; message says why.",
+    }
+    return beside[code] if code in beside else REASONS[code][1]
+
+
+_PARTICULAR = (404, 409, 422)
+"""Statuses whose codes depend on what the operation does."""
 
 
 def codes_of(operation_id: str, groups: frozenset[str], status: int) -> list[str]:
-    """Codes that an operation answers with a status; where the table has none, all that the status has."""
-    wanted = groups | {operation_id.removesuffix("Legacy"), _ANY}
-    of_status = [code for code in ERRORS if status_of(code) == status]
+    """Codes that an operation answers with a status.
+
+    Where the table names the operation for none of them, it may be any that the status has: a new operation is
+    documented with too many rather than with too few.
+    """
+    name = operation_id.removesuffix("Legacy")
+    of_status = [code for code in ERRORS if status_of(code) == status and ERRORS[code].where]
+    is_named = any(name in ERRORS[code].where for code in of_status)
+    if status in _PARTICULAR and not is_named:
+        return of_status
+    wanted = groups | {name, _ANY}
     return [code for code in of_status if wanted.intersection(ERRORS[code].where)] or of_status
 
 
-def groups_of(principals: set[str], *, takes_key: bool, has_body: bool) -> frozenset[str]:
+def groups_of(
+    principals: set[str], *, takes_key: bool, has_body: bool, has_path_variable: bool
+) -> frozenset[str]:
     """Names of the groups to which an operation belongs."""
     belongs = {
         _SIGNED: "MERCHANT" in principals,
         _OPERATOR: "OPERATOR" in principals,
         _CHANGE: "OPERATOR" in principals and has_body,
         _KEYED: takes_key,
+        _PATH: has_path_variable,
     }
     return frozenset(group for group, is_in in belongs.items() if is_in)
 

@@ -14,7 +14,6 @@ _UNPAID = {
     "providerStatus": None,
     "paidAt": None,
     "completedAt": None,
-    "callbackStatus": "NOT_REQUIRED",
     "updatedAt": "2026-01-01T00:00:00.000Z",
 }
 _PAID = {
@@ -26,7 +25,6 @@ _PAID = {
 _CLOSED = _UNPAID | {
     "status": "CANCELLED",
     "providerStatus": "TRADE_CLOSED",
-    "callbackStatus": "PENDING",
     "completedAt": "2026-01-01T00:10:40.000Z",
     "updatedAt": "2026-01-01T00:10:40.000Z",
 }

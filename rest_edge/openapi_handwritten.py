@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from rest_edge.openapi_errors import codes_of, error_example, error_schema
+from rest_edge.openapi_errors import WECHAT_FAIL, codes_of, error_example, error_schema
 from rest_edge.openapi_words import Word, word_for
 
 Schema = dict[str, Any]
@@ -80,6 +80,21 @@ def _errors(operation_id: str, *statuses: int) -> Schema:
         str(status): error_response(status, codes_of(operation_id, frozenset(), status))
         for status in statuses
     }
+
+
+def _wxpay_refusal(status: int) -> Schema:
+    """WeChat Pay reads `code` and `message`; what never reaches the core has our own codes."""
+    own = {404: ["NOT_FOUND"], 500: ["INTERNAL"], 503: ["OVERLOADED", "DATABASE_UNAVAILABLE"]}
+    response = error_response(status, [WECHAT_FAIL, *own.get(status, ())])
+    media = response["content"]["application/json"]
+    word = word_for("Error", "message") or Word("", "")
+    media["schema"]["properties"]["message"] = {
+        "type": "string",
+        "description": word.chinese,
+        "x-description-en": word.english,
+    }
+    media["example"] |= {"message": media["example"]["error"]}
+    return response
 
 
 def _success(
@@ -226,7 +241,8 @@ HANDWRITTEN_PATHS: dict[str, Schema] = {
             "微信支付商户实例回调接口",
             "Notification from WeChat Pay, of payments and of refunds",
             _success(204, "回调已受理", "Taken, once the result is committed")
-            | _errors("wxpayCallback", 400, 404, 413, 500, 503),
+            | _errors("wxpayCallback", 413)
+            | {str(status): _wxpay_refusal(status) for status in (400, 404, 500, 503)},
             parameters=_CALLBACK_PARAMETERS,
         )
     },

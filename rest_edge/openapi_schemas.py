@@ -16,6 +16,8 @@ from rest_edge.openapi_words import Word, word_for
 
 Schema = dict[str, Any]
 
+_TIMESTAMP = "google.protobuf.Timestamp"
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -91,7 +93,7 @@ def _object(fields: Any, comments: Comments, schema_of: Any) -> Schema:
 def _request_field(field: FieldDescriptor, comments: Comments, *, is_top: bool) -> Schema:
     """Null is an absent value; it is documented where clearing a text is the point of it."""
     options = field_options(field)
-    if field.message_type is not None:
+    if field.message_type is not None and field.message_type.full_name != _TIMESTAMP:
         inner = _object(
             field.message_type.fields,
             comments,
@@ -112,8 +114,8 @@ def _request_field(field: FieldDescriptor, comments: Comments, *, is_top: bool) 
 def _response_field(field: FieldDescriptor, comments: Comments, *, is_top: bool) -> Schema:
     message = field.message_type
     if message is not None:
-        if message.full_name == "google.protobuf.Timestamp":
-            moment = {"type": "string", "format": "date-time"}
+        if message.full_name == _TIMESTAMP:
+            moment = _plain(field)
             return _nullable(moment) if _is_optional(field) else moment
         inner = response_schema(message, comments, is_top=False)
         if field.is_repeated:
@@ -128,6 +130,8 @@ def _response_field(field: FieldDescriptor, comments: Comments, *, is_top: bool)
 def _plain(field: FieldDescriptor) -> Schema:
     """Type, format, values and limits, not null."""
     options = field_options(field)
+    if field.message_type is not None and field.message_type.full_name == _TIMESTAMP:
+        return {"type": "string", "format": "date-time"}
     if options.raw_json:
         return {"type": "object", "additionalProperties": True}
     if field.type == FieldDescriptor.TYPE_ENUM:

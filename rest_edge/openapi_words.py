@@ -22,6 +22,7 @@ _CREATED = "2026-01-01T00:00:00.000Z"
 _EXPIRES = "2026-01-01T00:30:00.000Z"
 _PAID = "2026-01-01T00:01:12.000Z"
 _REFUNDED = "2026-01-01T09:15:03.000Z"
+_GATEWAY = "https://openapi.alipay.com/gateway.do?app_id=2021000000000000&sign=…"
 _CALLBACK = "https://shop.example.com/novapay/callback"
 
 
@@ -69,6 +70,7 @@ WORDS: Mapping[str, Word] = {
     "code": Word("稳定的错误码", "The stable code of the error"),
     "details": Word("补充信息；INVALID_REQUEST 时为 {field, reason} 列表",
                     "More about it; with INVALID_REQUEST a list of {field, reason}"),
+    "message": Word("微信支付读取的说明", "The reason, as WeChat Pay reads it"),
     # path and query
     "orderReference": Word("NovaPay 的订单号，或商户自己的订单号", "NovaPay's order id or the merchant's own",
         ORDER_ID),
@@ -103,9 +105,9 @@ WORDS: Mapping[str, Word] = {
     "FlowTotals.created": Word("创建的订单数", "Orders created", 0),
     "PaymentOrder.id": Word("NovaPay 的订单号", "NovaPay's order id", ORDER_ID),
     "PaymentOrder.status": Word(
-        "订单状态：PENDING 已创建，PROCESSING 待支付，SUCCEEDED 已支付，FAILED 失败，CANCELLED 已关闭",
-        "PENDING made, PROCESSING waits for the payer, SUCCEEDED paid, FAILED, CANCELLED closed",
-        "PROCESSING",
+        "订单状态：PENDING 待支付，PROCESSING 渠道处理中，SUCCEEDED 已支付，FAILED 失败，CANCELLED 已关闭",
+        "PENDING waits for the payer, PROCESSING at the provider, SUCCEEDED paid, FAILED, CANCELLED closed",
+        "PENDING",
     ),
     "externalOrderId": Word("商户自己的订单号", "The merchant's own number of the order", "A-20260101-0001"),
     "amount": Word("金额，单位元，两位小数", "Amount in yuan with two decimals", "88.10"),
@@ -116,7 +118,7 @@ WORDS: Mapping[str, Word] = {
     "providerStatus": Word("渠道方自己的状态用词", "The provider's own word for the state"),
     "gatewayOrderId": Word("渠道方的支付单号", "The provider's number of the payment", "2026010122001400000512345678"),
     "checkoutUrl": Word("支付地址", "Where to pay",
-                        "https://openapi.alipay.com/gateway.do?app_id=2021000000000000&sign=…"),
+                        _GATEWAY),
     "hostedCheckoutUrl": Word("托管收银台地址", "The hosted cashier's page",
                               f"https://pay.example.com/pay/{ORDER_ID}"),
     "paymentMode": Word("付款方式：redirect 跳转，qr_code 扫码", "redirect to the provider, or qr_code to scan",
@@ -128,7 +130,7 @@ WORDS: Mapping[str, Word] = {
     ),
     "merchantChannelAccountId": Word("收款的商户渠道账户", "The channel account that takes the money", ACCOUNT_ID),
     "channelAccountSource": Word("账户来源，恒为 merchant", "Whose account it is, always merchant", "merchant"),
-    "providerPayload": Word("渠道方返回的内容", "What the provider gave", {"type": "url"}),
+    "providerPayload": Word("渠道方返回的内容", "What the provider gave", {"method": "GET", "redirectUrl": _GATEWAY}),
     "expireAt": Word("过期时间；到期未付自动关闭", "When an unpaid order is closed", _EXPIRES),
     "paidAt": Word("支付时间；未支付为 null", "When it was paid; null until then", _PAID),
     "completedAt": Word("到达终态的时间", "When it reached its final status", _PAID),
@@ -153,17 +155,19 @@ WORDS: Mapping[str, Word] = {
     "Refund.providerStatus": Word("渠道方自己的状态用词", "The provider's own word for the state", "REFUND_SUCCESS"),
     "Refund.metadata": Word("商户自己的数据，原样返回", "The merchant's own data, returned as it came",
         {"ticket": "t-7"}),
+    "Refund.createdAt": Word("创建时间", "When it was made", "2026-01-01T09:15:01.000Z"),
+    "Refund.updatedAt": Word("最近更新时间", "When it last changed", _REFUNDED),
     "paymentOrderId": Word("被退款的订单号", "Id of the order that is refunded", ORDER_ID),
     "externalRefundId": Word("商户自己的退款号", "The merchant's own number of the refund", "R-20260101-0001"),
     "netAmountImpact": Word("对商户净额的影响", "What it takes from the merchant's net", "8.05"),
-    "providerRefundId": Word("渠道方的退款单号", "The provider's number of the refund", REFUND_ID),
+    "providerRefundId": Word("渠道方的退款单号", "The provider's number of the refund", None),
     "failureCode": Word("失败时渠道方的错误码", "The provider's code when it failed", None),
     "failureMessage": Word("失败时渠道方的说明", "The provider's words when it failed", None),
     "refundedAt": Word("退款成功的时间", "When the money went back", _REFUNDED),
     # channels
     "channels": Word("支付通道", "The payment channels"),
     "Channel.code": Word("通道编码", "Channel code", "alipay.page"),
-    "Channel.description": Word("说明", "What it is", "电脑网站支付：跳转支付宝收银台"),
+    "Channel.description": Word("说明", "What it is", "Alipay page pay: the payer is redirected to Alipay's cashier"),
     "provider": Word("渠道方", "The company behind it", "alipay"),
     "configured": Word("是否可用", "Whether it can be used", True),
     "implementationStatus": Word("实现状态", "How far it is", "READY"),
@@ -245,7 +249,7 @@ WORDS: Mapping[str, Word] = {
     "operator": Word("操作员", "The operator"),
     "Operator.id": Word("操作员编号", "Id of the operator", "op_01kdvdmpf07z0z2zykek3aae3q"),
     "email": Word("邮箱", "Email address", "ops@example.com"),
-    "password": Word("密码", "Password", "••••••••"),
+    "password": Word("密码", "Password", "••••••••••••"),
     "role": Word("角色", "Role", "OPS_ADMIN"),
     "csrfToken": Word("页面修改数据时放在 x-csrf-token 头里的值", "Goes into the header x-csrf-token of changes",
                       "c0ffee5a9d1e4b7f8a2c3d6e9f10b4a7c0ffee5a9d1e4b7f8a2c3d6e9f10b4a7"),

@@ -28,7 +28,7 @@ class Operation:
 
     def title(self, language: str) -> str:
         """The beginning of the summary, up to where it goes into particulars."""
-        return re.split(r"[,;.]", text(self.content, "summary", language), maxsplit=1)[0]
+        return re.split(r"[,;.:，；。：]", text(self.content, "summary", language), maxsplit=1)[0]
 
 
 def operations_of(document: Mapping[str, Any]) -> dict[str, Operation]:
@@ -146,12 +146,24 @@ def _row(name: str, schema: Mapping[str, Any], depth: int, *, required: bool) ->
         "type": type_name(schema),
         "values": [value for value in schema.get("enum", ()) if value is not None],
         "limits": {
-            key: schema[key]
-            for key in ("minLength", "maxLength", "minimum", "maximum")
-            if key in schema
+            name: limits
+            for name, limits in (
+                ("length", _between(schema, "minLength", "maxLength")),
+                ("range", _between(schema, "minimum", "maximum")),
+            )
+            if limits
         },
         "required": required,
     }
+
+
+def _between(schema: Mapping[str, Any], least: str, most: str) -> str:
+    """`1–64`, `≤ 64`, `≥ 1` or nothing."""
+    if least in schema and most in schema:
+        return f"{schema[least]}–{schema[most]}"
+    if most in schema:
+        return f"≤ {schema[most]}"
+    return f"≥ {schema[least]}" if least in schema else ""
 
 
 def type_name(schema: Mapping[str, Any]) -> str:

@@ -116,6 +116,7 @@ class RpcRoute:
             token = self._guard.session_token(req)
             if self._is_change:
                 self._guard.check_change(req, request, token)
+                _pass_reason(request, call_metadata)
             call_metadata += session_metadata(token)
         values = self._values(req, request, violations)
         if self._is_merchant:
@@ -221,6 +222,12 @@ def _pass_idempotency_key(
     call_metadata.append((metadata_names.IDEMPOTENCY_KEY, key))
     if _VISIBLE.fullmatch(key):
         resp.set_header("idempotency-key", key.decode("ascii"))
+
+
+def _pass_reason(request: EdgeRequest, call_metadata: Metadata) -> None:
+    reason = request.header(b"x-novapay-reason")
+    if reason:
+        call_metadata.append((metadata_names.REASON, reason))
 
 
 def _show_idempotency_status(resp: falcon.asgi.Response, trailing: Any) -> None:

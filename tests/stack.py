@@ -218,6 +218,7 @@ class Stack:
         self.folder = folder
         self.data = folder / "data"
         self.http_port, self.grpc_port, self.sandbox_port = free_port(), free_port(), free_port()
+        self.metrics_port = free_port()
         self.base = f"http://127.0.0.1:{self.http_port}"
         self.grpc_address = f"127.0.0.1:{self.grpc_port}"
         self.sandbox_base = f"http://127.0.0.1:{self.sandbox_port}"
@@ -235,6 +236,7 @@ class Stack:
             "NOVAPAY_GRPC_BIND": self.grpc_address,
             "NOVAPAY_SANDBOX_BIND": f"127.0.0.1:{self.sandbox_port}",
             "NOVAPAY_PUBLIC_BASE_URL": self.base,
+            "NOVAPAY_METRICS_BIND": f"127.0.0.1:{self.metrics_port}",
             "ADMIN_BOOTSTRAP_EMAIL": ADMIN_EMAIL,
             "ADMIN_BOOTSTRAP_PASSWORD": ADMIN_PASSWORD,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'generated'}",

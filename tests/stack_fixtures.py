@@ -72,6 +72,13 @@ def open_shop(
 ) -> tuple[Merchant, dict[str, object]]:
     """An approved merchant with an account and a binding for every channel."""
     shop = stack.new_merchant()
+    return shop, add_channels(stack, shop, configurations)
+
+
+def add_channels(
+    stack: Stack, shop: Merchant, configurations: dict[str, dict[str, object]]
+) -> dict[str, object]:
+    """Give a merchant an account and a binding for every channel; channel → account."""
     accounts = {}
     for channel, configuration in configurations.items():
         accounts[channel] = stack.add_account(shop, channel, configuration)
@@ -80,4 +87,4 @@ def open_shop(
             "--fee-rate", FEE_RATE, "--account", accounts[channel]["id"],
         )  # fmt: skip
     stack.accounts_of[shop.code] = accounts
-    return shop, accounts
+    return accounts

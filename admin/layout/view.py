@@ -82,7 +82,9 @@ def error_view(error: CoreError, visit: Visit) -> dict[str, Any]:
         "code": "INTERNAL" if internal else error.reason,
         "sentence": _sentence(error, visit),
         "advice": visit.t(f"advice.{error.family.value}"),
-        "violations": error.violations,
+        "violations": [
+            {"field": item.field, "reason": visit.reason(item.reason)} for item in error.violations
+        ],
         "retry_after_seconds": error.retry_after_seconds,
         "request_id": visit.request.request_id,
     }
@@ -93,4 +95,6 @@ def _sentence(error: CoreError, visit: Visit) -> str:
     if error.family is Family.INTERNAL:
         return visit.t("error.INTERNAL")
     key = f"error.{error.reason}"
+    if error.violations and texts.has_text(key):  # what is wrong stands beside it
+        return visit.t(key)
     return error.message if visit.language == "en" or not texts.has_text(key) else visit.t(key)

@@ -7,6 +7,13 @@ const FORMATS = {
   share: (value) => (value * 100).toFixed(1) + "%",
 };
 const ZONE = "Asia/Shanghai";
+// Hours with the day below where it changes; days by themselves.
+const DAY = "\n{MM}-{DD}";
+const TIMES = [
+  [86400, "{MM}-{DD}", null, null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+];
+const WHOLE = [1, 2, 5].flatMap((step) => [...Array(12).keys()].map((power) => step * 10 ** power)).sort((a, b) => a - b);
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -30,8 +37,8 @@ function draw(place) {
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), ZONE),
     cursor: { points: { size: 6 } },
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 70, values: (_plot, ticks) => ticks.map(FORMATS[kind]) }],
-    series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...shown],
+    axes: [{ ...axis, values: TIMES }, { ...axis, size: 70, incrs: kind === "count" ? WHOLE : undefined, values: (_plot, ticks) => ticks.map(FORMATS[kind]) }],
+    series: [{ label: data.label || "", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...shown],
   }, [data.x, ...data.series.map((series) => series.values)], place);
   new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: plot.height })).observe(place);
 }

@@ -7,6 +7,12 @@ function keepMenuOpenWhenWide() {
   for (const menu of document.querySelectorAll("[data-open-when-wide]")) menu.open = wide.matches;
 }
 
+function openDialog(dialog) {
+  dialog.showModal();
+  const first = dialog.querySelector("input:not([type=hidden]), select, textarea, footer button");
+  if (first) first.focus();
+}
+
 async function copy(button) {
   await navigator.clipboard.writeText(button.dataset.copy);
   const label = button.textContent;
@@ -20,7 +26,7 @@ document.addEventListener("click", (event) => {
     if (!menu.contains(event.target)) menu.open = false;
   }
   if (!target) return;
-  if (target.dataset.dialog) document.getElementById(target.dataset.dialog).showModal();
+  if (target.dataset.dialog) openDialog(document.getElementById(target.dataset.dialog));
   else if (target.dataset.copy !== undefined) copy(target);
   else target.closest("dialog").close();
 });
@@ -45,4 +51,4 @@ window.addEventListener("pageshow", () => {
 
 wide.addEventListener("change", keepMenuOpenWhenWide);
 keepMenuOpenWhenWide();
-for (const dialog of document.querySelectorAll("dialog[data-open]")) dialog.showModal();
+for (const dialog of document.querySelectorAll("dialog[data-open]")) openDialog(dialog);

@@ -5,6 +5,7 @@ One JSON file per page family, both languages side by side: `{"title": {"zh": "è
 """
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -32,6 +33,19 @@ def text(language: str, key: str, /, **values: object) -> str:
     """The text with its values filled in. Raises KeyError for a key that there is not."""
     found = all_texts()[key][language]
     return found.format(**values) if values else found
+
+
+def reason(language: str, english: str) -> str:
+    """What the core says is wrong with a field, in the viewer's language; English where we have no text for it.
+
+    Keys of `reason.json` are the core's words: numbers stand as `n`, and what is in backticks is left out.
+    """
+    words = english.partition("`")[0]
+    key = "reason." + re.sub(r"[^a-z0-9]+", "_", re.sub(r"\d+", "n", words.lower())).strip("_")
+    if language == "en" or not has_text(key):
+        return english
+    numbers = {f"n{at}": number for at, number in enumerate(re.findall(r"\d+", words), start=1)}
+    return text(language, key, **numbers)
 
 
 def has_text(key: str) -> bool:

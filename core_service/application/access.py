@@ -19,7 +19,7 @@ from core_service.domain.merchant import address_allowed
 from core_service.domain.rate_limit import RateLimit
 from core_service.errors import CoreError
 from core_service.storage import merchant_snapshots
-from core_service.storage.merchant_snapshots import NonceOutcome
+from core_service.storage.merchant_snapshots import Nonce, NonceOutcome
 
 LAST_USE_PRECISION = timedelta(minutes=5)
 
@@ -80,17 +80,26 @@ def spend_nonce(call: Call) -> None:
     unspent = call.unspent_nonce
     if unspent is None:
         return
-    outcome = merchant_snapshots.spend_nonce(
-        unspent.merchant_id,
-        unspent.nonce.decode("ascii"),
-        expires_at=datetime.fromtimestamp(unspent.signed_at, UTC)
-        + timedelta(seconds=signature.LARGEST_MAX_AGE_SECONDS),
-        version=unspent.merchant_version,
-    )
+    accept(merchant_snapshots.spend_nonce(nonce_of(unspent)))
+
+
+def accept(outcome: NonceOutcome) -> None:
+    """Go on if the nonce was spent. Raises NONCE_REPLAYED and StaleSnapshot."""
     if outcome is NonceOutcome.REPLAYED:
         raise CoreError("NONCE_REPLAYED")
     if outcome is NonceOutcome.STALE:
         raise StaleSnapshot
+
+
+def nonce_of(unspent: UnspentNonce) -> Nonce:
+    """As it is stored: remembered as long as any setting lets its request be believed."""
+    return Nonce(
+        unspent.merchant_id,
+        unspent.nonce.decode("ascii"),
+        datetime.fromtimestamp(unspent.signed_at, UTC)
+        + timedelta(seconds=signature.LARGEST_MAX_AGE_SECONDS),
+        unspent.merchant_version,
+    )
 
 
 def is_nonce_spent(call: Call) -> bool:

@@ -148,7 +148,12 @@ def view(row: AccountCheckRow | None) -> AccountCheck:
     """A stored result as it was found."""
     if row is None or row.status is None:
         return NOT_CHECKED
-    findings = [Finding(Code(item["code"]), item["facts"]) for item in json.loads(row.findings)]
+    findings = [
+        Finding(Code(item["code"]), item["facts"])
+        for item in json.loads(row.findings)
+        # Another release may have said something that this one does not know.
+        if item["code"] in Code.__members__
+    ]
     return AccountCheck(Severity(row.status), findings, row.checked_at, row.status_since)
 
 

@@ -12,9 +12,10 @@ import structlog
 from core_service.storage import books_reports, finance, job_progress
 from core_service.storage.books_reports import BooksReportRow
 from core_service.storage.database import transact
+from core_service.storage.listing import stay_on_indexes
 
 JOB = "books_pass"
-SLICE = 2000
+SLICE = 1000
 REST = timedelta(minutes=5)
 """Between two passes at least; a long pass is followed by a rest of three times its length."""
 
@@ -54,8 +55,9 @@ def _check(position: dict[str, Any]) -> None:
 
     def work() -> tuple[tuple[str, str], int, dict[str, int]]:
         finance.read_one_instant()
+        stay_on_indexes()
         last, size = finance.end_of_slice(table, after, SLICE)
-        rows = (after, last)
+        rows = (after, SLICE)
         found = {
             name: finance.count_violations(name, tables=(table,), rows=rows)
             for name, by_table in finance.CHECKS.items()

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from core_service import metrics
 from core_service.application import merchant_cache, system_config
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import callback
@@ -129,6 +130,8 @@ def send(attempt: Attempt) -> AttemptResult | None:
     recorded = _record(attempt, finished)
     failpoint("d4")
     _log_attempt(attempt.claimed, finished, recorded=recorded)
+    outcome = "delivered" if finished.delivered else "failed"
+    metrics.callback_attempt(outcome, finished.duration_ms / 1000)
     return AttemptResult(finished.delivered, finished.http_status, finished.error)
 
 

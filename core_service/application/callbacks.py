@@ -66,6 +66,7 @@ def retry_now(call: Call, order_id: str) -> RetryOutcome:
     order = payment_orders.find_by_id(order_id)
     if order is None:
         raise CoreError("ORDER_NOT_FOUND")
+    call.ensure_sees(order.merchant_id, "ORDER_NOT_FOUND")
     if order.status not in callback.TERMINAL_ORDER_STATUSES:
         return RetryOutcome(delivered=False, skipped=True, reason="ORDER_NOT_FINISHED")
     merchant = merchant_cache.by_id(order.merchant_id)

@@ -53,7 +53,7 @@ class ChannelAccounts:
         """`allow_custom_base_url`: provider addresses other than the providers' own are accepted."""
         self._box = box
         self._public_base_url = public_base_url
-        self._allow_custom_base_url = allow_custom_base_url
+        self.allow_custom_base_url = allow_custom_base_url
 
     def create(
         self,
@@ -182,7 +182,7 @@ class ChannelAccounts:
 
     def _ensure_usable(self, provider: Provider, values: Config) -> None:
         try:
-            provider.validate_config(values, allow_custom_base_url=self._allow_custom_base_url)
+            provider.validate_config(values, allow_custom_base_url=self.allow_custom_base_url)
         except AccountConfigInvalid as refusal:
             raise invalid_request(
                 *(

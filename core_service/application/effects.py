@@ -38,6 +38,9 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
     try:
         outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
     except KeyBusy:
+        # That transaction is dead, and the nonce with it.
+        transact(lambda: access.spend_nonce(call), committed=lambda: access.is_nonce_spent(call))
+        access.nonce_spent(call)
         raise idempotency.in_progress(call) from None
     access.nonce_spent(call)
     if isinstance(outcome, CoreError):

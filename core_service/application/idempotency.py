@@ -8,9 +8,11 @@ reason. Failures of ours or of a provider are never stored: a retry goes on.
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from core_service import metadata
@@ -53,9 +55,14 @@ class ClaimLost(Exception):
 def key_of(call: Call) -> str | None:
     """The request's key. Raises INVALID_IDEMPOTENCY_KEY."""
     key = call.idempotency_key
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not is_key(key):
         raise CoreError("INVALID_IDEMPOTENCY_KEY")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether it has the form of a key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def fingerprint(fields: Mapping[str, Any]) -> bytes:
@@ -86,19 +93,55 @@ def begin(
     scope = Scope(merchant_id, operation, key)
     lease_seconds = system_config.current().idempotency_lease_seconds
     if keys.claim(scope, request_fingerprint, lease_seconds=lease_seconds, now=now):
-        call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
+        created(call)
         return Claim(scope, 1, is_take_over=False)
     known = keys.find(scope)
-    if known is None or known.fingerprint not in (request_fingerprint, earlier_fingerprint):
-        call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
-        raise CoreError("IDEMPOTENCY_CONFLICT")
-    if known.outcome is not None:
-        return _replay(call, known)
-    token = None if known.is_leased else keys.take_over(scope, lease_seconds=lease_seconds)
+    replay = replay_of(call, known, request_fingerprint, earlier_fingerprint)
+    if replay is not None:
+        return replay
+    token = (
+        None
+        if known is None or known.is_leased
+        else keys.take_over(scope, lease_seconds=lease_seconds)
+    )
     if token is None:
         raise in_progress(call)
-    call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
+    created(call)
     return Claim(scope, token, is_take_over=True)
+
+
+def replay_of(call: Call, known: KeyRow | None, *fingerprints: bytes | None) -> Replay | None:
+    """The answer kept under a key for this very request; None while there is none.
+
+    Raises IDEMPOTENCY_CONFLICT, or the stored refusal.
+    """
+    if known is None or known.fingerprint not in fingerprints:
+        call.trailing[metadata.IDEMPOTENCY_STATUS] = "conflict"
+        raise CoreError("IDEMPOTENCY_CONFLICT")
+    return None if known.outcome is None else _replay(call, known)
+
+
+MOST_REMEMBERED = 20_000
+_remembered: OrderedDict[Scope, None] = OrderedDict()
+_lock = Lock()
+
+
+def remember(scope: Scope) -> None:
+    """Note that a key is in use: a repeat of it is probably a replay."""
+    with _lock:
+        _remembered[scope] = None
+        if len(_remembered) > MOST_REMEMBERED:
+            _remembered.popitem(last=False)
+
+
+def is_remembered(scope: Scope) -> bool:
+    """Whether this process has seen the key; a hint about what to look at first, and nothing more."""
+    return scope in _remembered
+
+
+def created(call: Call) -> None:
+    """Says that the answer was kept under the request's key by this request."""
+    call.trailing[metadata.IDEMPOTENCY_STATUS] = "created"
 
 
 def finish(claim: Claim | None, response: bytes, resource_id: str) -> None:
@@ -151,9 +194,9 @@ def in_progress(call: Call) -> CoreError:
 
 
 def forget_unstored(call: Call, failure: CoreError) -> None:
-    """Takes `created` back from an answer that is not kept: the next request with the key may get another."""
-    if not is_final(failure) and call.trailing.get(metadata.IDEMPOTENCY_STATUS) == "created":
-        del call.trailing[metadata.IDEMPOTENCY_STATUS]
+    """Takes the mark back from an answer that is not kept: the next request with the key may get another."""
+    if not is_final(failure) and failure.reason not in _NEVER_STORED:
+        call.trailing.pop(metadata.IDEMPOTENCY_STATUS, None)
 
 
 def _replay(call: Call, known: KeyRow) -> Replay:

@@ -9,10 +9,11 @@ again finishes the same order.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from core_service import turns
 from core_service.application import (
     access,
     callbacks,
@@ -26,7 +27,7 @@ from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.application.payment_results import Applied
 from core_service.application.routing import Plan
-from core_service.calls import Call
+from core_service.calls import Call, UnspentNonce
 from core_service.domain import money, payment_order
 from core_service.domain.ids import new_id
 from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
@@ -41,8 +42,10 @@ from core_service.providers.base import (
     ProviderRefused,
     ProviderUnknown,
 )
-from core_service.storage import audit, payment_orders
-from core_service.storage.database import transact
+from core_service.storage import audit, order_creation, payment_orders
+from core_service.storage.database import CommitUnknown, reconnect, transact
+from core_service.storage.idempotency import Scope
+from core_service.storage.order_creation import Attempt, NewKey, Outcome
 from core_service.storage.payment_orders import (
     Asked,
     Event,
@@ -79,6 +82,8 @@ class OrderResult:
 
     view: OrderView
     created: bool
+    response: bytes | None = field(default=None, compare=False, repr=False)
+    """The answer's bytes if they were made already: what is kept for a replay is what is sent."""
 
 
 Encode = Callable[[OrderResult], bytes]
@@ -174,6 +179,9 @@ class _Creation:
 
     def in_one_transaction(self) -> Answer:
         """Nonce, key, order, event and stored answer: all or, but for the nonce, nothing."""
+        replay = self._replay_of_known_key()
+        if replay is not None:
+            return replay
         plan = routing.plan_or_refusal(self.merchant, self.provider, self.amount_fen)
         checkout = self._sign(plan) if isinstance(plan, Plan) else None
         failpoint("c1")
@@ -184,9 +192,87 @@ class _Creation:
                 return claim
             return effects.under_claim(claim, lambda: self._made_or_found(plan, checkout))
 
-        answer = self._run(work)
+        answer = None
+        if isinstance(plan, Plan) and self.call.unspent_nonce is not None:
+            answer = self._at_once(self._values(plan, checkout), self.call.unspent_nonce)
+        if answer is None:
+            answer = self._run(work)
         failpoint("c5")
         return answer
+
+    def _at_once(self, values: dict[str, Any], unspent: UnspentNonce) -> Answer | None:
+        """The plain case, or a replay, in one statement; None: the longer way must be gone."""
+        key, made = self.call.idempotency_key, self._new(values)
+        assert made.response is not None
+        new_key = None
+        if key is not None:
+            if not idempotency.is_key(key):
+                return None
+            scope = Scope(self.merchant.facts.id, CREATE, key)
+            new_key = NewKey(scope, self._fingerprint(), made.response)
+        self.call.ensure_alive()
+        try:
+            attempt = order_creation.attempt(values, self.event, access.nonce_of(unspent), new_key)
+        except CommitUnknown:
+            attempt = self._after_break()
+        if not self._has_spent(attempt):
+            return None
+        if new_key is not None:
+            idempotency.remember(new_key.scope)
+        if attempt.outcome is Outcome.MADE:
+            if new_key is not None:
+                idempotency.created(self.call)
+            return made
+        if new_key is None or attempt.known is None:
+            return None
+        return idempotency.replay_of(self.call, attempt.known, new_key.fingerprint)
+
+    def _replay_of_known_key(self) -> Replay | None:
+        """The kept answer to a key that this process has seen, without signing anything; only the database decides."""
+        key, unspent = self.call.idempotency_key, self.call.unspent_nonce
+        if key is None or unspent is None:
+            return None
+        scope = Scope(self.merchant.facts.id, CREATE, key)
+        if not idempotency.is_remembered(scope):
+            return None
+        self.call.ensure_alive()
+        try:
+            attempt = order_creation.look(access.nonce_of(unspent), scope)
+        except CommitUnknown:
+            attempt = self._after_break()
+        if not self._has_spent(attempt):
+            return None
+        if attempt.known is None:
+            return None
+        return idempotency.replay_of(self.call, attempt.known, self._fingerprint())
+
+    def _has_spent(self, attempt: Attempt) -> bool:
+        """Whether the nonce is spent; if not, nothing has happened. Raises NONCE_REPLAYED and StaleSnapshot."""
+        if attempt.outcome is Outcome.STALE:
+            raise access.StaleSnapshot
+        if attempt.outcome is Outcome.REPLAYED:
+            raise CoreError("NONCE_REPLAYED")
+        if attempt.outcome is Outcome.NOTHING:
+            return False
+        access.nonce_spent(self.call)
+        return True
+
+    def _after_break(self) -> Attempt:
+        """What the statement had done when the connection broke. Raises DATABASE_UNAVAILABLE."""
+        if not reconnect():
+            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+        if payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None:
+            return Attempt(Outcome.MADE)
+        is_spent = access.is_nonce_spent(self.call)
+        return Attempt(Outcome.NONCE_ONLY if is_spent else Outcome.NOTHING)
+
+    def _new(self, values: dict[str, Any]) -> OrderResult:
+        """The answer about the order of these values, before it is made."""
+        result = OrderResult(OrderView(payment_orders.new_row(values), None), created=True)
+        return replace(result, response=self.encode(result))
+
+    def _fingerprint(self) -> bytes:
+        return _fingerprint(self.command, self.provider.channel_code, self.amount_fen)
 
     def around_the_call(self) -> Answer:
         """Intent; call; record. A retry, or whoever takes the key over, continues where this one stopped."""
@@ -235,8 +321,9 @@ class _Creation:
         )
 
     def _begin(self) -> Claim | Replay | None:
-        request = _fingerprint(self.command, self.provider.channel_code, self.amount_fen)
-        claim = idempotency.begin(self.call, self.merchant.facts.id, CREATE, request, now=self.now)
+        claim = idempotency.begin(
+            self.call, self.merchant.facts.id, CREATE, self._fingerprint(), now=self.now
+        )
         self.claim = claim if isinstance(claim, Claim) else None
         return claim
 
@@ -251,9 +338,7 @@ class _Creation:
         if order is None:
             return self._found(refusal=None)
         result = OrderResult(OrderView(order, None), created=True)
-        if checkout is not None:
-            idempotency.finish(self.claim, self.encode(result), order.id)
-        return result
+        return result if checkout is None else self._kept(result)
 
     def _found(self, *, refusal: CoreError | None) -> OrderResult:
         view = payment_orders.find_by_external_id(
@@ -267,9 +352,13 @@ class _Creation:
         if view.order.amount_fen != self.amount_fen:
             raise CoreError("ORDER_AMOUNT_CONFLICT")
         result = OrderResult(view, created=False)
-        if not self._is_unfinished(view.order):
-            idempotency.finish(self.claim, self.encode(result), view.order.id)
-        return result
+        return result if self._is_unfinished(view.order) else self._kept(result)
+
+    def _kept(self, result: OrderResult) -> OrderResult:
+        """The final answer, stored under the claim if there is one."""
+        response = self.encode(result)
+        idempotency.finish(self.claim, response, result.view.order.id)
+        return replace(result, response=response)
 
     def _values(self, plan: Plan, checkout: Checkout | None) -> dict[str, Any]:
         return {
@@ -327,7 +416,8 @@ class _Creation:
             and time.monotonic() < end
             and self.call.seconds_left() > 2
         ):
-            time.sleep(0.1)
+            with turns.elsewhere():
+                time.sleep(0.1)
             order = self._current(order).order
         return order
 
@@ -402,9 +492,7 @@ class _Creation:
                 provider_payload=payload_text(checkout),
                 now=self.now,
             )
-        result = OrderResult(self._current(order), created=created)
-        idempotency.finish(self.claim, self.encode(result), order.id)
-        return result
+        return self._kept(OrderResult(self._current(order), created=created))
 
     def _current(self, order: PaymentOrderRow) -> OrderView:
         view = payment_orders.find_view(order.merchant_id, order.id)
@@ -419,9 +507,7 @@ def query(
 
     Raises ORDER_NOT_FOUND, PROVIDER_….
     """
-    access.spend_nonce(call)
-    access.nonce_spent(call)
-    view = find(merchant, names)
+    view = _found_spending(call, merchant, names)
     if not sync or view.order.status == OrderStatus.SUCCEEDED:
         return view
     failpoint("q1")
@@ -441,6 +527,17 @@ def query(
     current = payment_orders.find_view(merchant.facts.id, view.order.id)
     assert current is not None
     return current
+
+
+def _found_spending(call: Call, merchant: MerchantSnapshot, names: "References") -> OrderView:
+    """The order, and the call's nonce spent whether or not it is there."""
+    if call.unspent_nonce is None:
+        return find(merchant, names)
+    nonce = access.nonce_of(call.unspent_nonce)
+    outcome, view = payment_orders.find_spending(nonce, names.first)
+    access.accept(outcome)
+    access.nonce_spent(call)
+    return named(view, names)
 
 
 def _apply_of(
@@ -499,6 +596,7 @@ def close(
         claims[:] = [claim] if claim else []  # the transaction may run again
         return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
 
+    provider_calls.seconds_for_provider(call)
     started = effects.run_with_nonce(call, begin, stands=lambda: False)
     failpoint("x1")
     if not isinstance(started, OrderView):
@@ -518,10 +616,10 @@ def close(
             idempotency.finish(claim, encode(result), order.id)
             return result
 
-        with effects.once_intended():
-            return transact(record)
+        return transact(record)
 
-    return effects.to_the_end(call, claim, work)
+    with effects.once_intended():
+        return effects.to_the_end(call, claim, work)
 
 
 def _closable(
@@ -561,8 +659,7 @@ def _close_upstream(
         report = PaymentReport(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
-    with effects.once_intended():
-        applied = _apply_of(call, merchant, order, report, event, now=now)
+    applied = _apply_of(call, merchant, order, report, event, now=now)
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order
@@ -588,7 +685,11 @@ class References:
 
 def find(merchant: MerchantSnapshot, names: References) -> OrderView:
     """Raises ORDER_NOT_FOUND, and INVALID_REQUEST when the names are those of different orders."""
-    view = payment_orders.find_for_merchant(merchant.facts.id, names.first)
+    return named(payment_orders.find_for_merchant(merchant.facts.id, names.first), names)
+
+
+def named(view: OrderView | None, names: References) -> OrderView:
+    """The same for what was found by the first name."""
     if view is None:
         raise CoreError("ORDER_NOT_FOUND")
     strangers = [

@@ -6,6 +6,7 @@ One transaction: lock, decide, status, event, received payment, journal, deliver
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core_service import metrics
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import ledger, payment_order
@@ -129,6 +130,8 @@ def _change(
             changed, "LATE_PAYMENT", order.id, detail=f"was {order.status}", now=now
         )
     callbacks.enqueue_order_update(changed, merchant, now=now)
+    if is_paid:
+        metrics.payment(event.cause)
     return changed
 
 

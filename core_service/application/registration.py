@@ -16,7 +16,7 @@ from core_service.storage import audit, merchants
 from core_service.storage import staff as storage
 from core_service.storage.database import transact
 
-MAX_FROM_ONE_SOURCE = 5
+MAX_FROM_ONE_SOURCE = 10
 SOURCE_WINDOW = timedelta(hours=1)
 MAX_ALTOGETHER = 200
 WINDOW = timedelta(days=1)
@@ -40,7 +40,7 @@ def register(
 ) -> None:
     """Makes a PENDING merchant with what is known of its profile, and its owner.
 
-    Raises INVALID_REQUEST for a weak password and fields that are wrong, RATE_LIMITED after five
+    Raises INVALID_REQUEST for a weak password and fields that are wrong, RATE_LIMITED after ten
     from one source in an hour or two hundred altogether in a day, and OVERLOADED.
     """
     email = email.strip().lower()

@@ -2,26 +2,22 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from core_service.application import passwords, throttle
+from core_service.application import passwords, throttle, two_step
 from core_service.application.admin_values import ensure
 from core_service.calls import Call, OperatorIdentity
-from core_service.domain import one_time_code
 from core_service.errors import CoreError, FieldViolation
-from core_service.storage import access, audit, sealed_places
+from core_service.storage import access, audit, operators
 from core_service.storage.access import OperatorRow
 from core_service.storage.database import transact
-from core_service.storage.secret_box import SecretBox
 
 IDLE_LIMIT = timedelta(minutes=15)
 ABSOLUTE_LIMIT = timedelta(hours=12)
 TOUCH_PRECISION = timedelta(seconds=30)
 MAX_TRIES = 10
 LOCKED_FOR = timedelta(minutes=30)
-
-_box: list[SecretBox] = []
 
 
 @dataclass(frozen=True)
@@ -39,11 +35,6 @@ class NewSession:
 
     token: str = field(repr=False)
     session: Session
-
-
-def configure(box: SecretBox) -> None:
-    """Set the keys that open TOTP keys."""
-    _box[:] = [box]
 
 
 def sign_in(
@@ -68,7 +59,7 @@ def sign_in(
     call.operator = OperatorIdentity(usable.id, usable.email, usable.role)
 
     def open_session() -> None:
-        _spend_one_time_code(usable, one_time, now)
+        second_step = _second_step(usable, one_time, now)
         access.insert_session(
             token_hash(token.encode()),
             usable.id,
@@ -79,12 +70,17 @@ def sign_in(
         access.clear_sign_in_failures(subjects[0])
         for source in subjects[1:]:
             access.forgive_sign_in(source)
+        operators.note_sign_in(usable.id, now=now)
         audit.record(
-            call, action="operator.sign_in", target=f"operator:{usable.id}", before=None, after=None
+            call,
+            action="operator.sign_in",
+            target=f"operator:{usable.id}",
+            before=None,
+            after=second_step or None,
         )
 
     transact(open_session)
-    return NewSession(token, Session(usable, expires_at))
+    return NewSession(token, Session(replace(usable, last_sign_in_at=now), expires_at))
 
 
 def session_of(token: bytes, *, now: datetime) -> Session:
@@ -179,13 +175,14 @@ def _subjects(email: str, client_address: str | None) -> tuple[str, ...]:
     return (account,) if source is None else (account, source)
 
 
-def _spend_one_time_code(operator: OperatorRow, one_time: str | None, now: datetime) -> None:
+def _second_step(operator: OperatorRow, one_time: str | None, now: datetime) -> dict[str, str]:
+    """What the audit log says of it. Raises ADMIN_UNAUTHENTICATED."""
     if operator.totp_sealed is None:
-        return
-    key = _box[0].open(operator.totp_sealed, sealed_places.operator_totp(operator.id))
-    step = one_time_code.matching_step(key, one_time or "", now.timestamp())
-    if step is None or not access.spend_totp_step(operator.id, step):
+        return {}
+    kind = two_step.spend(operator, one_time or "", now=now)
+    if kind is None:
         raise _refused()
+    return {"secondStep": kind}
 
 
 def _refused() -> CoreError:

@@ -135,6 +135,10 @@ class ConfigEntry:
     label: str
     updated_at: datetime
     """When it was last set; for a default, when the database was set up."""
+    default_value: str
+    updated_by: str | None
+    minimum: str
+    maximum: str
 
 
 def _parsed(texts: Mapping[str, str]) -> SystemConfig:
@@ -180,6 +184,10 @@ def entries() -> list[ConfigEntry]:
             group=setting.group,
             label=setting.label,
             updated_at=stored[key].updated_at if key in stored else began,
+            default_value=_defaults[key],
+            updated_by=stored[key].updated_by if key in stored else None,
+            minimum=str(setting.minimum),
+            maximum=str(setting.maximum),
         )
         for key, setting in _BY_KEY.items()
     ]

@@ -6,15 +6,19 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from core_service.cli.care import open_database, refuse_pending_migrations
 from core_service.cli.failure import CommandFailed, load_settings
 from core_service.cli.programs import (
+    core_environment,
     core_programs,
     edge_command,
     edge_environment,
     edge_program,
+    metrics_program,
     refuse_taken,
     sandbox_command,
     sandbox_program,
@@ -24,6 +28,7 @@ from core_service.cli.programs import (
     worker_programs,
 )
 from core_service.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from core_service.metrics import FOLDER_SETTING, empty_folder
 from core_service.settings import Settings
 from core_service.storage import migrator
 from core_service.supervisor import Program, StartFailedError, StopRequested, Supervisor, log_line
@@ -43,12 +48,14 @@ def up(arguments: Namespace) -> int:
     }
     if with_sandbox:
         addresses["NOVAPAY_SANDBOX_BIND"] = settings.sandbox_bind
+    folder = _count_into(settings, "all")
 
     def start(supervisor: Supervisor, database_url: str) -> None:
         apply_migrations(database_url)
         supervisor.start(*core_programs(settings, database_url))
         supervisor.start(*worker_programs(settings, database_url))
         supervisor.start(edge_program(settings))
+        _start_metrics(supervisor, settings, folder, database_url)
         demo = None
         if with_sandbox:
             supervisor.start(sandbox_program(settings))
@@ -62,9 +69,11 @@ def up(arguments: Namespace) -> int:
 def core(arguments: Namespace) -> int:
     """Run the core's processes until a signal comes."""
     settings = load_settings()
+    folder = _count_into(settings, "core")
 
     def start(supervisor: Supervisor, database_url: str) -> None:
         refuse_pending_migrations(database_url)
+        _start_metrics(supervisor, settings, folder, database_url)
         _start_group(supervisor, core_programs(settings, database_url), arguments, "core")
 
     return _supervise(settings, {"NOVAPAY_GRPC_BIND": settings.grpc_bind}, start)
@@ -73,20 +82,38 @@ def core(arguments: Namespace) -> int:
 def worker(arguments: Namespace) -> int:
     """Run the workers until a signal comes."""
     settings = load_settings()
+    folder = _count_into(settings, "worker")
 
     def start(supervisor: Supervisor, database_url: str) -> None:
         refuse_pending_migrations(database_url)
+        _start_metrics(supervisor, settings, folder, database_url)
         _start_group(supervisor, worker_programs(settings, database_url), arguments, "worker")
 
     return _supervise(settings, {}, start)
 
 
 def edge(arguments: Namespace) -> int:
-    """Become gunicorn, which runs and drains the edge's processes itself."""
+    """Become gunicorn, which runs and drains the edge's processes itself; with a port for metrics, run both."""
     del arguments
     # Without the settings of the core: an edge of its own machine has none of those secrets.
-    command = edge_command()
-    os.execve(command[0], command, edge_environment(os.environ))
+    command, environment = edge_command(), edge_environment(os.environ)
+    bind = environment.pop("NOVAPAY_METRICS_BIND", "")
+    if not bind:
+        os.execve(command[0], command, environment)
+    refuse_taken({"NOVAPAY_METRICS_BIND": bind})
+    with TemporaryDirectory(prefix="novapay-metrics-") as name, Supervisor() as supervisor:
+        environment[FOLDER_SETTING] = name
+        try:
+            supervisor.start(
+                Program("edge", command, environment),
+                metrics_program(bind, Path(name), environment),
+            )
+            supervisor.watch()
+        except StopRequested:
+            pass
+        except StartFailedError as error:
+            raise CommandFailed(str(error)) from error
+    return 0
 
 
 def sandbox(arguments: Namespace) -> int:
@@ -148,6 +175,26 @@ def announce(settings: Settings, demo: dict[str, str] | None, *, as_json: bool) 
     lines += [f"  {name:<24} {value}" for name, value in facts.items()]
     lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务"]
     print("\n".join(lines), flush=True)
+
+
+def _count_into(settings: Settings, group: str) -> Path | None:
+    """Have every process that is started from now count into a folder of this group, if anybody wants to know."""
+    if settings.metrics_bind is None:
+        return None
+    refuse_taken({"NOVAPAY_METRICS_BIND": settings.metrics_bind})
+    folder = settings.data_dir / "metrics" / group
+    empty_folder(folder)
+    os.environ[FOLDER_SETTING] = str(folder)
+    return folder
+
+
+def _start_metrics(
+    supervisor: Supervisor, settings: Settings, folder: Path | None, database_url: str
+) -> None:
+    if folder is None or settings.metrics_bind is None:
+        return
+    environment = core_environment(settings, database_url)
+    supervisor.start(metrics_program(settings.metrics_bind, folder, environment))
 
 
 def _start_group(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core_service.cli.failure import CommandFailed
+from core_service.metrics import FOLDER_SETTING
 from core_service.settings import Settings, parse_bind
 from core_service.supervisor import Program
 
@@ -51,6 +52,18 @@ def worker_programs(settings: Settings, database_url: str) -> list[Program]:
         Program(f"worker-{number}", command, environment)
         for number in range(1, settings.worker_processes + 1)
     ]
+
+
+def metrics_program(bind: str, folder: Path, environment: Mapping[str, str]) -> Program:
+    """The port that adds up what this machine's processes count; with a database in its environment, the queues too."""
+    return Program(
+        "metrics",
+        [sys.executable, "-m", "core_service.exporter", bind, str(folder)],
+        # It shows what the others count and must not count among them.
+        {name: value for name, value in environment.items() if name != FOLDER_SETTING},
+        is_ready=lambda: accepts_connections(bind),
+        stop_timeout_seconds=5,
+    )
 
 
 def edge_program(settings: Settings) -> Program:

@@ -9,7 +9,9 @@ import time
 from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_LENGTH = 26
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
+"""Of the 13 pairs of characters."""
 
 
 def new_id(prefix: str) -> str:
@@ -31,8 +33,4 @@ def made_at(row_id: str) -> datetime:
 
 
 def _id(prefix: str, value: int) -> str:
-    characters = []
-    for _ in range(_LENGTH):
-        characters.append(_ALPHABET[value & 31])
-        value >>= 5
-    return f"{prefix}_{''.join(reversed(characters))}"
+    return f"{prefix}_{''.join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])}"

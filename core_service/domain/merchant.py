@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from core_service.domain.ids import new_id
 from core_service.errors import CoreError
@@ -63,16 +64,36 @@ def ensure_may_create(facts: MerchantFacts, channel_code: str) -> None:
         raise CoreError(_REFUSALS[facts.status])
     if channel_code not in _CHANNELS_THAT_NEED_A_PROFILE:
         return
-    profile = {
-        "name": facts.name,
-        "legalName": facts.legal_name,
-        "contactName": facts.contact_name,
-        "contactPhone": facts.contact_phone,
-        "companyRegistrationId": facts.company_registration_id,
-    }
-    missing = [field for field, value in profile.items() if not (value or "").strip()]
+    missing = missing_profile_fields(facts)
     if missing:
         raise CoreError("MERCHANT_PROFILE_INCOMPLETE", details=missing)
+
+
+class Profile(Protocol):
+    """What a merchant says about itself."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def legal_name(self) -> str | None: ...
+    @property
+    def contact_name(self) -> str | None: ...
+    @property
+    def contact_phone(self) -> str | None: ...
+    @property
+    def company_registration_id(self) -> str | None: ...
+
+
+def missing_profile_fields(profile: Profile) -> list[str]:
+    """JSON names of what is still to be filled in before some channels take payments."""
+    values = {
+        "name": profile.name,
+        "legalName": profile.legal_name,
+        "contactName": profile.contact_name,
+        "contactPhone": profile.contact_phone,
+        "companyRegistrationId": profile.company_registration_id,
+    }
+    return [field for field, value in values.items() if not (value or "").strip()]
 
 
 # Lifecycle ----------------------------------------------------------------------------------------

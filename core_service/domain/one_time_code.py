@@ -1,7 +1,10 @@
 """Time-based one-time codes (RFC 6238): SHA-1, six digits, steps of 30 seconds."""
 
+import base64
 import hmac
+from urllib.parse import quote, urlencode
 
+ISSUER = "NovaPay"
 STEP_SECONDS = 30
 DIGITS = 6
 
@@ -23,3 +26,14 @@ def matching_step(key: bytes, code: str, unix_seconds: float) -> int | None:
         if hmac.compare_digest(code_at(key, step).encode(), given):
             found = step
     return found
+
+
+def key_text(key: bytes) -> str:
+    """The key as people type it into an authenticator: base32 without padding."""
+    return base64.b32encode(key).decode().rstrip("=")
+
+
+def key_uri(key: bytes, account: str) -> str:
+    """What authenticators read from a QR code (the Key Uri Format that they share)."""
+    label = quote(f"{ISSUER}:{account}", safe="")
+    return f"otpauth://totp/{label}?{urlencode({'secret': key_text(key), 'issuer': ISSUER})}"

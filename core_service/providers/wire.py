@@ -60,11 +60,13 @@ def limited_text(text: str, limit: int) -> str:
 
     A cut never leaves half of a joined character (combining marks, emoji sequences) behind.
     """
-    printable = "".join(
-        " " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c
-        for c in text
-        if unicodedata.category(c) not in ("Cs", "Co", "Cn")
-    )
+    printable = text
+    if not text.isprintable():
+        printable = "".join(
+            " " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c
+            for c in text
+            if unicodedata.category(c) not in ("Cs", "Co", "Cn")
+        )
     clean = " ".join(printable.split())
     if len(clean) <= limit:
         return clean

@@ -4,18 +4,16 @@ from datetime import UTC, datetime
 
 import grpc
 
-from core_service.application import administration, sessions, staff, staff_sessions
+from core_service.application import sessions, staff, staff_sessions, two_step
 from core_service.errors import CoreError
 from core_service.rpc.interceptors import call_of
+from core_service.rpc.operator_rpcs import OperatorRpcs, operator_message
 from core_service.rpc.staff_rpcs import StaffRpcs, staff_message
 from core_service.rpc.timestamps import timestamp
-from core_service.storage.access import OperatorRow
 from novapay.access.v1 import access_service_pb2, access_service_pb2_grpc
 
-_ROLE_PREFIX = "OPERATOR_ROLE_"
 
-
-class AccessServicer(StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
+class AccessServicer(OperatorRpcs, StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
     """Messages to values and back."""
 
     def SignIn(  # noqa: N802 (named by the proto file, like the others here)
@@ -32,7 +30,7 @@ class AccessServicer(StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
         return access_service_pb2.SignInResponse(
             session_token=opened.token,
             csrf_token=sessions.csrf_token(opened.token.encode()),
-            operator=_operator(opened.session.operator),
+            operator=operator_message(opened.session.operator),
             expires_at=timestamp(opened.session.expires_at),
         )
 
@@ -60,9 +58,10 @@ class AccessServicer(StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
             )
         session = sessions.session_of(token, now=datetime.now(UTC))
         return access_service_pb2.GetSessionResponse(
-            operator=_operator(session.operator),
+            operator=operator_message(session.operator),
             csrf_token=sessions.csrf_token(token),
             expires_at=timestamp(session.expires_at),
+            recovery_codes_left=two_step.codes_left(session.operator),
         )
 
     def ChangePassword(  # noqa: N802
@@ -79,34 +78,9 @@ class AccessServicer(StaffRpcs, access_service_pb2_grpc.AccessServiceServicer):
         )
         return access_service_pb2.ChangePasswordResponse()
 
-    def CreateOperator(  # noqa: N802
-        self, request: access_service_pb2.CreateOperatorRequest, context: grpc.ServicerContext
-    ) -> access_service_pb2.CreateOperatorResponse:
-        """Add an operator."""
-        role = access_service_pb2.OperatorRole.Name(request.role).removeprefix(_ROLE_PREFIX)
-        operator = administration.create_operator(
-            call_of(context),
-            email=request.email,
-            name=request.name,
-            role=role,
-            password=request.password,
-            now=datetime.now(UTC),
-        )
-        return access_service_pb2.CreateOperatorResponse(operator=_operator(operator))
-
 
 def _session_token(token: bytes | None) -> bytes:
     """An internal service has no session that could be shown or ended."""
     if token is None:
         raise CoreError("ADMIN_UNAUTHENTICATED")
     return token
-
-
-def _operator(row: OperatorRow) -> access_service_pb2.Operator:
-    return access_service_pb2.Operator(
-        id=row.id,
-        email=row.email,
-        name=row.name,
-        role=access_service_pb2.OperatorRole.Value(f"{_ROLE_PREFIX}{row.role}"),
-        created_at=timestamp(row.created_at),
-    )

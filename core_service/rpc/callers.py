@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -34,7 +35,7 @@ class Peer:
     has_certificate: bool
     """Shown, and checked by TLS."""
 
-    @property
+    @cached_property
     def is_trusted(self) -> bool:
         """Whether the peer may speak for others."""
         if self.has_certificate or self.address is None:
@@ -44,12 +45,17 @@ class Peer:
 
 def peer_of(context: grpc.ServicerContext) -> Peer:
     """Read the transport, which no caller can forge."""
-    kind, _, rest = context.peer().partition(":")
     certificate = context.auth_context().get("x509_pem_cert")
+    return _peer(context.peer(), has_certificate=bool(certificate))
+
+
+@lru_cache(maxsize=1024)
+def _peer(transport: str, *, has_certificate: bool) -> Peer:
+    kind, _, rest = transport.partition(":")
     if kind == "unix":
-        return Peer(None, has_certificate=bool(certificate))
+        return Peer(None, has_certificate=has_certificate)
     host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
-    return Peer(_unmapped(host), has_certificate=bool(certificate))
+    return Peer(_unmapped(host), has_certificate=has_certificate)
 
 
 def metadata_values(entries: Iterable[tuple[str, str | bytes]]) -> Values:
@@ -154,6 +160,10 @@ def _identify_merchant(call: Call, peer: Peer, values: Values, request: Any) -> 
     )
 
 
+_WITHOUT_OWN_PASSWORD = frozenset({"GetSession", "SignOut", "ChangePassword"})
+"""What somebody may call whose password was made by somebody else."""
+
+
 def _identify_operator(call: Call, method: Method, values: Values) -> None:
     token = values[metadata.SESSION_TOKEN]
     operator = sessions.session_of(token, now=datetime.now(UTC)).operator
@@ -161,10 +171,8 @@ def _identify_operator(call: Call, method: Method, values: Values) -> None:
     call.operator = OperatorIdentity(operator.id, operator.email, operator.role)
     if operator.role not in method.roles:
         raise CoreError("PERMISSION_DENIED")
-
-
-_WITHOUT_OWN_PASSWORD = frozenset({"GetSession", "SignOut", "ChangePassword"})
-"""What somebody may call whose password was made by somebody else."""
+    if operator.must_change_password and method.name not in _WITHOUT_OWN_PASSWORD:
+        raise CoreError("PASSWORD_CHANGE_REQUIRED")
 
 
 def _identify_staff(call: Call, method: Method, values: Values, request: Any) -> None:
@@ -185,6 +193,7 @@ def _identify_staff(call: Call, method: Method, values: Values, request: Any) ->
         raise CoreError("MERCHANT_NOT_FOUND")
 
 
+@lru_cache(maxsize=4096)
 def _unmapped(text: str) -> str:
     """Canonical text of an address, ::ffff:1.2.3.4 as IPv4. Raises ValueError."""
     address = ipaddress.ip_address(text)

@@ -7,7 +7,7 @@ import grpc
 from core_service.application import audit_log, system_config
 from core_service.rpc.interceptors import call_of
 from core_service.rpc.timestamps import timestamp
-from core_service.storage.audit import AuditEntry
+from core_service.storage.audit import AuditEntry, AuditFilter
 from novapay.config.v1 import config_service_pb2 as pb
 from novapay.config.v1.config_service_pb2_grpc import ConfigServiceServicer
 
@@ -29,6 +29,10 @@ class ConfigServicer(ConfigServiceServicer):
                     group=entry.group,
                     label=entry.label,
                     updated_at=timestamp(entry.updated_at),
+                    default_value=entry.default_value,
+                    updated_by=entry.updated_by,
+                    minimum=entry.minimum,
+                    maximum=entry.maximum,
                 )
                 for entry in system_config.entries()
             ]
@@ -46,11 +50,29 @@ class ConfigServicer(ConfigServiceServicer):
         self, request: pb.ListAuditRecordsRequest, context: _Context
     ) -> pb.ListAuditRecordsResponse:
         """Answer a page of audit records, newest first."""
-        page = audit_log.newest(
-            request.target, page_size=request.page_size, page_token=request.page_token
+        which = AuditFilter(
+            target=request.target or None,
+            actor=request.actor or None,
+            action=request.action or None,
         )
+        page = audit_log.newest(which, page_size=request.page_size, page_token=request.page_token)
         return pb.ListAuditRecordsResponse(
             records=[_record(entry) for entry in page.items], next_page_token=page.next_token
+        )
+
+    def VerifyAuditLog(  # noqa: N802 (named by the protocol)
+        self, request: pb.VerifyAuditLogRequest, context: _Context
+    ) -> pb.VerifyAuditLogResponse:
+        """Answer what a walk along the chain found."""
+        found = audit_log.verify(request.from_sequence or 1)
+        return pb.VerifyAuditLogResponse(
+            intact=found.problem is None,
+            checked=found.checked,
+            next_sequence=found.next_sequence or 0,
+            broken_sequence=found.broken_at or 0,
+            problem=found.problem or "",
+            last_sequence=found.end.sequence,
+            last_hash=found.end.hash.hex(),
         )
 
 
@@ -65,4 +87,7 @@ def _record(entry: AuditEntry) -> pb.AuditRecord:
         after=entry.after,
         client_address=entry.client_address,
         request_id=entry.request_id,
+        reason=entry.reason,
+        sequence=entry.sequence,
+        hash=entry.hash.hex(),
     )

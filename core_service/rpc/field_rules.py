@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable
+from functools import cache
 
 import protovalidate
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
 
@@ -30,9 +31,7 @@ def check(request: Message, forwarded: bytes | None) -> None:
             named.add(path)
             found.append(FieldViolation(path, violation.proto.message))
     found += [
-        FieldViolation(path, reason)
-        for path, reason in (*_with_nul(request, ""), *_with_bad_json(request))
-        if path not in named
+        FieldViolation(path, reason) for path, reason in _beyond_rules(request) if path not in named
     ]
     if found:
         raise invalid_request(*found)
@@ -51,6 +50,28 @@ def _forwarded(serialized: bytes | None) -> list[FieldViolation]:
     ]
 
 
+def _beyond_rules(request: Message) -> Iterable[tuple[str, str]]:
+    """What no rule of the proto file can say: path and reason."""
+    # A message without a zero byte holds no such string; one with it may hold just a false or a 0.
+    if b"\0" in request.SerializeToString():
+        yield from _with_nul(request, "")
+    for field in _raw_json_fields(request.DESCRIPTOR):
+        text = getattr(request, field.name)
+        if request.HasField(field.name) if field.has_presence else text:
+            problem = _json_problem(text)
+            if problem is not None:
+                yield field.json_name, problem
+
+
+@cache
+def _raw_json_fields(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    return tuple(
+        field
+        for field in descriptor.fields
+        if field.GetOptions().Extensions[options_pb2.field].raw_json
+    )
+
+
 def _with_nul(message: Message, prefix: str) -> Iterable[tuple[str, str]]:
     """Strings that PostgreSQL cannot keep."""
     for field, value in message.ListFields():
@@ -62,15 +83,6 @@ def _with_nul(message: Message, prefix: str) -> Iterable[tuple[str, str]]:
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             for item in items:
                 yield from _with_nul(item, f"{path}.")
-
-
-def _with_bad_json(message: Message) -> Iterable[tuple[str, str]]:
-    """Fields with JSON text that could not stand in an answer: internal callers write it themselves."""
-    for field, value in message.ListFields():
-        if field.GetOptions().Extensions[options_pb2.field].raw_json:
-            problem = _json_problem(value)
-            if problem is not None:
-                yield field.json_name, problem
 
 
 def _json_problem(text: str) -> str | None:

@@ -18,7 +18,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import metadata
+from core_service import logs, metadata, metrics, turns
 from core_service.application import access, idempotency, request_log
 from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
@@ -44,6 +44,7 @@ LEAST_SECONDS = 0.1
 DEFAULT_SECONDS = 10.0
 LONGEST_SECONDS = 60.0
 SHARE_WAIT_SECONDS = 0.25
+LONGEST_REASON = 500
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -89,7 +90,7 @@ class Interceptors(grpc.ServerInterceptor):
     ) -> None:
         self._callers = callers
         self._database_is_up = database_is_up
-        # Merchants' calls take what there is; nobody else may take all of it.
+        # Merchants' calls take what there is; nobody else may take all of it. `threads`: that are at work at once.
         self._shares = {
             Principal.OPERATOR: BoundedSemaphore(max(1, threads // 2)),
             Principal.STAFF: BoundedSemaphore(max(1, threads // 2)),
@@ -147,6 +148,7 @@ class Interceptors(grpc.ServerInterceptor):
                 deadline=0.0,
                 client_address=client_address(peer, values),
                 idempotency_key=_idempotency_key(values),
+                reason=_reason(values),
                 is_active=context.is_active,
             )
             context.novapay_call = call  # type: ignore[attr-defined]
@@ -162,7 +164,7 @@ class Interceptors(grpc.ServerInterceptor):
             given.decode("ascii") if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         )
         set_current_call(call)
-        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        logs.set_request_id(call.request_id)
         started = time.monotonic()
         try:
             return proceed(exchange)
@@ -174,8 +176,9 @@ class Interceptors(grpc.ServerInterceptor):
             exchange.context.set_trailing_metadata(tuple(trailing))
             seconds = time.monotonic() - started
             _log_exchange(exchange, seconds)
+            metrics.rpc(exchange.method.name, exchange.reason, seconds)
             _note_signed_request(exchange, seconds)
-            structlog.contextvars.clear_contextvars()
+            logs.set_request_id(None)
             set_current_call(None)
 
     def answer_errors(self, exchange: Exchange, proceed: Proceed) -> Message:
@@ -217,8 +220,10 @@ class Interceptors(grpc.ServerInterceptor):
         share = self._shares.get(principal)
         if share is None:
             return proceed(exchange)
-        if not share.acquire(timeout=SHARE_WAIT_SECONDS):
-            raise CoreError("OVERLOADED", retry_after_seconds=1)
+        if not share.acquire(blocking=False):
+            with turns.elsewhere():
+                if not share.acquire(timeout=SHARE_WAIT_SECONDS):
+                    raise CoreError("OVERLOADED", retry_after_seconds=1)
         try:
             return proceed(exchange)
         finally:
@@ -280,6 +285,13 @@ def _idempotency_key(values: Values) -> str | None:
     return None if key is None else key.decode("latin-1")
 
 
+def _reason(values: Values) -> str | None:
+    """One line of printable text, cut to its longest: it is a note, and no reason to refuse anything."""
+    text = values.get(metadata.REASON, b"").decode("utf-8", "replace")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line[:LONGEST_REASON] or None
+
+
 def _note_signed_request(exchange: Exchange, seconds: float) -> None:
     """For the merchant's own log; a request without a key id is nobody's."""
     if Principal.MERCHANT not in exchange.method.principals:
@@ -305,7 +317,7 @@ def _note_signed_request(exchange: Exchange, seconds: float) -> None:
 def _log_exchange(exchange: Exchange, seconds: float) -> None:
     call = exchange.call
     merchant = call.merchant
-    _log.info(
+    logs.write_line(
         "rpc",
         method=exchange.method.path,
         request_id=call.request_id,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core_service.domain import money
+from core_service.domain.merchant import missing_profile_fields
 from core_service.errors import FieldViolation, invalid_request
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from core_service.storage.bindings import BindingView
@@ -78,6 +79,7 @@ def merchant_message(row: MerchantRow, *, for_staff: bool = False) -> pb.Merchan
         refund_callback_enabled=row.refund_callback_enabled,
         return_delay_seconds=row.return_delay_seconds,
         logo_etag=row.logo_etag or "",
+        missing_profile_fields=missing_profile_fields(row),
         previous_notify_secret_until=optional_timestamp(row.previous_notify_secret_until),
         callback_confirmed_at=optional_timestamp(row.callback_confirmed_at),
         created_at=timestamp(row.created_at),

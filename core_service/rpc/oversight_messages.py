@@ -19,6 +19,8 @@ from core_service.storage.delivery_lists import AttemptRow, DeliveryView
 from core_service.storage.order_lists import OrderSummary
 from novapay.payments.v1 import payment_service_pb2 as pb
 
+_OPERATOR = "operator:"
+_INTERNAL = frozenset({"resolvedBy", "note"})
 _UNTOLD = ("PENDING", "PROCESSING")
 
 
@@ -225,3 +227,25 @@ def _books(report: BooksReportRow, orders_in_progress: int) -> pb.BooksReport:
         orders=report.orders,
         orders_in_progress=orders_in_progress,
     )
+
+
+def hide_operators(story: pb.GetPaymentOrderResponse) -> None:
+    """For a merchant's staff: that an operator did something, not which one, and no internal notes."""
+    for entry in story.timeline:
+        if entry.actor.startswith(_OPERATOR):
+            entry.actor = _OPERATOR.removesuffix(":")
+        shown = [fact for fact in entry.facts if fact.name not in _INTERNAL]
+        del entry.facts[:]
+        entry.facts.extend(shown)
+    for finding in story.diagnosis:
+        for fact in finding.facts:
+            if fact.value.startswith(_OPERATOR):
+                fact.value = _OPERATOR.removesuffix(":")
+    for anomaly in story.anomalies:
+        hide_resolution(anomaly)
+
+
+def hide_resolution(anomaly: pb.Anomaly) -> None:
+    """Who put it away, and with which note, is between operators."""
+    anomaly.ClearField("resolved_by")
+    anomaly.ClearField("note")

@@ -55,9 +55,13 @@ class OversightMethods:
         self, request: pb.GetPaymentOrderRequest, context: grpc.ServicerContext
     ) -> pb.GetPaymentOrderResponse:
         """An order with everything that happened to it."""
-        scope = scope_of(call_of(context), request.merchant_code)
+        call = call_of(context)
+        scope = scope_of(call, request.merchant_code)
         story = order_story.story_of(request.id, scope, now=datetime.now(UTC))
-        return messages.story_message(story, self._public_base_url)
+        answer = messages.story_message(story, self._public_base_url)
+        if call.staff is not None:
+            messages.hide_operators(answer)
+        return answer
 
     def GetOverview(  # noqa: N802
         self, request: pb.GetOverviewRequest, context: grpc.ServicerContext
@@ -121,16 +125,21 @@ class OversightMethods:
         self, request: pb.ListAnomaliesRequest, context: grpc.ServicerContext
     ) -> pb.ListAnomaliesResponse:
         """A page of anomalies."""
+        call = call_of(context)
         page = anomalies.newest(
-            scope_of(call_of(context), request.merchant_code),
+            scope_of(call, request.merchant_code),
             request.kind or None,
             is_resolved=request.resolved,
             page=wanted_page(request.page_size, request.page_token),
         )
-        return pb.ListAnomaliesResponse(
+        answer = pb.ListAnomaliesResponse(
             anomalies=[messages.anomaly_message(anomaly) for anomaly in page.items],
             next_page_token=page.next_token,
         )
+        if call.staff is not None:
+            for anomaly in answer.anomalies:
+                messages.hide_resolution(anomaly)
+        return answer
 
     def ResolveAnomaly(  # noqa: N802
         self, request: pb.ResolveAnomalyRequest, context: grpc.ServicerContext

@@ -24,6 +24,7 @@ from core_service.providers.base import NotificationRequest, Provider
 from core_service.rpc.interceptors import call_of
 from core_service.rpc.oversight_servicer import OversightMethods
 from core_service.rpc.payment_messages import checkout_state, order_message, order_status
+from core_service.rpc.stored_answers import as_stored
 from core_service.rpc.timestamps import optional_timestamp, timestamp
 from novapay.payments.v1 import payment_service_pb2 as pb
 from novapay.payments.v1 import payment_service_pb2_grpc
@@ -82,8 +83,9 @@ class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceS
             encode=lambda result: message(result).SerializeToString(),
             now=datetime.now(UTC),
         )
-        if isinstance(answer, Replay):
-            return pb.CreatePaymentOrderResponse.FromString(answer.response)
+        if answer.response is not None:
+            return as_stored(answer.response)  # type: ignore[no-any-return]
+        assert isinstance(answer, OrderResult)
         return message(answer)
 
     def QueryPaymentOrder(  # noqa: N802
@@ -120,7 +122,7 @@ class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceS
             now=datetime.now(UTC),
         )
         if isinstance(answer, Replay):
-            return pb.ClosePaymentOrderResponse.FromString(answer.response)
+            return as_stored(answer.response)  # type: ignore[no-any-return]
         return message(answer)
 
     def HandleProviderNotification(  # noqa: N802

@@ -13,6 +13,7 @@ from core_service.rpc.merchant_messages import time_of
 from core_service.rpc.payment_messages import refund_message, refund_view_message, status_name
 from core_service.rpc.payment_servicer import merchant_of
 from core_service.rpc.scope import scope_of
+from core_service.rpc.stored_answers import as_stored
 from core_service.rpc.timestamps import optional_timestamp
 from core_service.storage import refund_lists
 from core_service.storage.listing import wanted_page
@@ -54,7 +55,7 @@ class RefundServicer(refund_service_pb2_grpc.RefundServiceServicer):
             now=datetime.now(UTC),
         )
         if isinstance(answer, Replay):
-            return pb.CreateRefundResponse.FromString(answer.response)
+            return as_stored(answer.response)  # type: ignore[no-any-return]
         return message(answer)
 
     def QueryRefund(  # noqa: N802

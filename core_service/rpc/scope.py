@@ -5,8 +5,11 @@ from core_service.errors import CoreError
 from core_service.storage import merchant_snapshots
 
 
-def scope_of(call: Call, merchant_code: str) -> str | None:  # noqa: ARG001 (who calls may narrow it)
+def scope_of(call: Call, merchant_code: str) -> str | None:
     """The id of the one merchant that a request is about; None: all. Raises MERCHANT_NOT_FOUND."""
+    if call.staff is not None:
+        # Another merchant's code was refused before the handler ran.
+        return call.staff.merchant_id
     if not merchant_code:
         return None
     version = merchant_snapshots.version_by_code(merchant_code)

@@ -5,7 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 
-from core_service.application import callback_settings, request_log, signature_help
+from core_service.application import (
+    callback_settings,
+    onboarding,
+    request_log,
+    signature_help,
+)
+from core_service.application.channel_accounts import ChannelAccounts
 from core_service.application.merchants import Merchants
 from core_service.domain.signature_explainer import Attempt
 from core_service.rpc.interceptors import call_of
@@ -21,6 +27,7 @@ class SelfServiceRpcs:
     """Messages to values and back; MerchantServicer inherits them."""
 
     _merchants: Merchants
+    _channel_accounts: ChannelAccounts
 
     def SendTestCallback(  # noqa: N802 (named by the proto file, like the others here)
         self, request: pb.SendTestCallbackRequest, context: _Context
@@ -55,6 +62,17 @@ class SelfServiceRpcs:
         return pb.RotateNotifySecretResponse(
             secret=secret, merchant=merchant_message(row, for_staff=True)
         )
+
+    def GetOnboarding(  # noqa: N802
+        self, request: pb.GetOnboardingRequest, context: _Context
+    ) -> pb.GetOnboardingResponse:
+        """Show how far the merchant has come."""
+        found = onboarding.progress(
+            request.merchant_code,
+            has_sandbox=self._channel_accounts.allow_custom_base_url,
+            now=datetime.now(UTC),
+        )
+        return pb.GetOnboardingResponse(**vars(found))
 
     def ListSignedRequests(  # noqa: N802
         self, request: pb.ListSignedRequestsRequest, context: _Context

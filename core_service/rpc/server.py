@@ -3,7 +3,6 @@
 import fcntl
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,11 +14,15 @@ from grpc_reflection.v1alpha import reflection
 
 from core_service.metadata import MAX_METADATA_BYTES
 from core_service.rpc.interceptors import Interceptors
+from core_service.rpc.stored_answers import bytes_of
 from core_service.schema import SchemaIncomplete, methods, service_names
+from core_service.turns import Turns
 
 THREADS = 16
-MAX_CALLS = THREADS * 3 // 2
-"""Running and waiting; more are refused by gRPC at once."""
+AT_WORK = 6
+"""Of those threads; the others wait for a provider. More would only hand Python's lock around."""
+MAX_CALLS = THREADS * 2
+"""Running and waiting; more are refused by gRPC at once. An edge has at most so many under way, wherever they go."""
 STOP_SECONDS = 12.0
 HEALTH_INTERVAL_SECONDS = 0.25
 
@@ -69,7 +72,7 @@ class CoreServer:
         self._stopping = threading.Event()
         self._socket_lock = _lock_socket(bind)
         self._server = grpc.server(
-            ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
+            Turns(THREADS, AT_WORK, "rpc"),  # type: ignore[arg-type]  # gRPC takes any executor
             interceptors=[interceptors],
             maximum_concurrent_rpcs=MAX_CALLS,
             options=_options(is_port_shared=is_port_shared),
@@ -155,7 +158,7 @@ def _register(server: grpc.Server, servicers: Mapping[str, Any]) -> None:
             handlers[method.name] = grpc.unary_unary_rpc_method_handler(
                 getattr(servicer, method.name),
                 request_deserializer=method.request_type.FromString,
-                response_serializer=method.response_type.SerializeToString,
+                response_serializer=bytes_of,
             )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 

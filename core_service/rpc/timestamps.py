@@ -1,15 +1,17 @@
 """Times in messages."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 
 
 def timestamp(moment: datetime) -> Timestamp:
     """An aware time as a message."""
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    seconds, rest = divmod(moment - _EPOCH, _SECOND)
+    return Timestamp(seconds=seconds, nanos=rest.microseconds * 1000)
 
 
 def optional_timestamp(moment: datetime | None) -> Timestamp | None:

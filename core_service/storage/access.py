@@ -15,8 +15,10 @@ class OperatorRow:
     name: str
     role: str
     password_hash: str
+    must_change_password: bool
     totp_sealed: bytes | None
     enabled: bool
+    last_sign_in_at: datetime | None
     created_at: datetime
 
 
@@ -40,21 +42,21 @@ class Failures:
 def operator_by_email(email: str) -> OperatorRow | None:
     """`email` in lower case."""
     row = fetch_one("SELECT * FROM operators WHERE email = %s", (email,))
-    return None if row is None else _operator(row)
+    return None if row is None else operator_of(row)
 
 
 def operator_by_id(operator_id: str) -> OperatorRow | None:
     """The operator with this id."""
     row = fetch_one("SELECT * FROM operators WHERE id = %s", (operator_id,))
-    return None if row is None else _operator(row)
+    return None if row is None else operator_of(row)
 
 
 def replace_password(operator_id: str, *, old_hash: str, new_hash: str, now: datetime) -> bool:
     """Set a new password; False: the old one is no longer what it was."""
     return (
         execute(
-            "UPDATE operators SET password_hash = %s, updated_at = %s "
-            "WHERE id = %s AND password_hash = %s",
+            "UPDATE operators SET password_hash = %s, must_change_password = false, "
+            "updated_at = %s WHERE id = %s AND password_hash = %s",
             (new_hash, now, operator_id, old_hash),
         )
         == 1
@@ -66,17 +68,6 @@ def delete_sessions_of(operator_id: str, *, but: bytes = b"") -> None:
     execute(
         "DELETE FROM operator_sessions WHERE operator_id = %s AND token_hash <> %s",
         (operator_id, but),
-    )
-
-
-def spend_totp_step(operator_id: str, step: int) -> bool:
-    """Remember a one-time code's step; False: it was used already, or a later one was."""
-    return (
-        execute(
-            "UPDATE operators SET totp_last_step = %s WHERE id = %s AND totp_last_step < %s",
-            (step, operator_id, step),
-        )
-        == 1
     )
 
 
@@ -107,7 +98,7 @@ def live_session(token_hash: bytes, *, now: datetime, idle_since: datetime) -> S
     )
     if row is None:
         return None
-    return SessionRow(_operator(row), row["last_seen_at"], row["expires_at"])
+    return SessionRow(operator_of(row), row["last_seen_at"], row["expires_at"])
 
 
 def touch_session(token_hash: bytes, *, now: datetime) -> None:
@@ -160,7 +151,8 @@ def clear_sign_in_failures(subject: str) -> None:
     execute("DELETE FROM sign_in_failures WHERE subject = %s", (subject,))
 
 
-def _operator(row: Row) -> OperatorRow:
+def operator_of(row: Row) -> OperatorRow:
+    """A row of `operators`."""
     sealed = row["totp_sealed"]
     return OperatorRow(
         id=row["id"],
@@ -168,7 +160,9 @@ def _operator(row: Row) -> OperatorRow:
         name=row["name"],
         role=row["role"],
         password_hash=row["password_hash"],
+        must_change_password=row["must_change_password"],
         totp_sealed=None if sealed is None else bytes(sealed),
         enabled=row["enabled"],
+        last_sign_in_at=row["last_sign_in_at"],
         created_at=row["created_at"],
     )

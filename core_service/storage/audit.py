@@ -1,4 +1,8 @@
-"""The audit log: who changed what, from where. Rows are only ever inserted."""
+"""The audit log: who changed what, from where. Rows are only ever inserted.
+
+The database gives each row its place in the chain of hashes (migration 0003), under a lock that lasts to the end of the
+transaction: only changes by people write here, never a merchant's payment.
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +15,7 @@ from playhouse.postgres_ext import DateTimeTZField
 
 from core_service.calls import Call
 from core_service.domain.ids import new_id
-from core_service.storage.database import Table
+from core_service.storage.database import Row, Table, fetch_one
 from core_service.storage.paging import Page, PageRequest, Position, page_of
 from core_service.storage.queries import rows_of, run
 
@@ -28,6 +32,9 @@ class AuditRecords(Table):
     after = peewee.TextField(null=True)
     client_address = peewee.TextField(null=True)
     request_id = peewee.TextField()
+    reason = peewee.TextField(null=True)
+    sequence = peewee.BigIntegerField(unique=True)
+    hash = peewee.BlobField()
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,35 @@ class AuditEntry:
     after: str | None
     client_address: str | None
     request_id: str
+    reason: str | None
+    sequence: int
+    hash: bytes
+
+    @property
+    def content(self) -> tuple[str | None, ...]:
+        """What the hash covers, in the order of `audit_link`."""
+        at = self.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return (
+            str(self.sequence), self.id, at, self.actor, self.action, self.target, self.before,
+            self.after, self.reason, self.client_address, self.request_id,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ChainEnd:
+    """The newest link."""
+
+    sequence: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which records are wanted; None: all."""
+
+    target: str | None = None
+    actor: str | None = None
+    action: str | None = None
 
 
 def who(call: Call) -> str:
@@ -63,31 +99,67 @@ def record(
     `action` is such as merchant.update, `target` kind and id (`merchant:mch_…`). The caller
     masks secrets in `before` and `after`; None means that there was, or is, nothing.
     """
-    entry = AuditEntry(
-        id=new_id("aud"),
-        at=datetime.now(UTC),
-        actor=who(call),
-        action=action,
-        target=target,
-        before=_json(before),
-        after=_json(after),
-        client_address=call.client_address,
-        request_id=call.request_id,
+    run(
+        AuditRecords.insert(
+            id=new_id("aud"),
+            at=datetime.now(UTC),
+            actor=who(call),
+            action=action,
+            target=target,
+            before=_json(before),
+            after=_json(after),
+            client_address=call.client_address,
+            request_id=call.request_id,
+            reason=call.reason,
+        )
     )
-    run(AuditRecords.insert(vars(entry)))
 
 
-def newest(target: str | None, wanted: PageRequest) -> Page[AuditEntry]:
-    """Records about one target, or about all, newest first."""
+def newest(which: AuditFilter, wanted: PageRequest) -> Page[AuditEntry]:
+    """Records, newest first."""
     query = AuditRecords.select()
-    if target is not None:
-        query = query.where(AuditRecords.target == target)
+    for column, value in (
+        (AuditRecords.target, which.target),
+        (AuditRecords.actor, which.actor),
+        (AuditRecords.action, which.action),
+    ):
+        if value is not None:
+            query = query.where(column == value)
     if wanted.after is not None:
         query = query.where(AuditRecords.id < wanted.after.id)
-    # Ids are sorted by time, and the primary key is their index.
+    # Ids are sorted by time; each index ends with them.
     query = query.order_by(AuditRecords.id.desc()).limit(wanted.size + 1)
-    entries = [AuditEntry(**row) for row in rows_of(query)]
+    entries = [_entry(row) for row in rows_of(query)]
     return page_of(entries, wanted, lambda entry: Position(entry.at, entry.id))
+
+
+def chain_end() -> ChainEnd:
+    """What the newest record must be."""
+    row = fetch_one("SELECT sequence, hash FROM audit_chain")
+    assert row is not None
+    return ChainEnd(row["sequence"], bytes(row["hash"]))
+
+
+def last_sequence() -> int:
+    """The highest place that a record has; 0 without any."""
+    row = fetch_one("SELECT coalesce(max(sequence), 0) AS last FROM audit_records")
+    assert row is not None
+    return int(row["last"])
+
+
+def stretch(first: int, count: int) -> list[AuditEntry]:
+    """Up to `count` records from the place `first` on, in the order of the chain."""
+    query = (
+        AuditRecords.select()
+        .where(AuditRecords.sequence >= first)
+        .order_by(AuditRecords.sequence)
+        .limit(count)
+    )
+    return [_entry(row) for row in rows_of(query)]
+
+
+def _entry(row: Row) -> AuditEntry:
+    return AuditEntry(**{**row, "hash": bytes(row["hash"])})
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

@@ -6,10 +6,12 @@ lost at COMMIT is an unknown outcome and not a failure.
 """
 
 import random
+import re
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import peewee
@@ -17,6 +19,7 @@ import psycopg2
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes, extensions
 
+from core_service import metrics
 from core_service.errors import CoreError
 
 T = TypeVar("T")
@@ -29,6 +32,7 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_SECONDS = 2
 POOL_WAIT_SECONDS = 0.5
 
+_PARAMETER = re.compile(r"%[(](\w+)[)]s")
 _RETRIED = frozenset(
     {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED, errorcodes.LOCK_NOT_AVAILABLE}
 )
@@ -50,6 +54,48 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has 
         return bool(waiting.poll(0))
 
 
+class _Connection(extensions.connection):
+    """Remembers which statements its session has prepared."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.prepared: set[str] = set()
+
+
+class Prepared:
+    """A constant statement that each connection plans once; parameters by name, as `%(name)s`.
+
+    The server infers their types, so one that stands alone in a SELECT list needs a cast.
+    """
+
+    __slots__ = ("_execute", "_name", "_prepare", "sql")
+
+    def __init__(self, sql: str) -> None:
+        names: list[str] = []
+
+        def number(match: re.Match[str]) -> str:
+            if match[1] not in names:
+                names.append(match[1])
+            return f"${names.index(match[1]) + 1}"
+
+        self.sql = sql
+        self._name = f"s{sha256(sql.encode()).hexdigest()[:16]}"
+        self._prepare = f"PREPARE {self._name} AS {_PARAMETER.sub(number, sql)}"
+        self._execute = f"EXECUTE {self._name} ({', '.join(f'%({name})s' for name in names)})"
+
+    def for_connection(self, connection: Any) -> str:
+        """What to execute there; prepares it the first time."""
+        if not _prepares[0]:
+            return self.sql
+        if self._name not in connection.prepared:
+            with connection.cursor() as cursor:
+                cursor.execute(self._prepare)
+            connection.prepared.add(self._name)
+        return self._execute
+
+
+_prepares = [True]
+
 database = _Pool(None, autoconnect=False)
 
 
@@ -67,11 +113,16 @@ class CommitUnknown(Exception):
     """The connection broke while COMMIT was under way: the transaction may or may not stand."""
 
 
-def configure(url: str, *, max_connections: int) -> None:
-    """Points the pool at `url` (postgresql://…, several hosts allowed). Connects nothing yet."""
+def configure(url: str, *, max_connections: int, prepares: bool = True) -> None:
+    """Points the pool at `url` (postgresql://…, several hosts allowed). Connects nothing yet.
+
+    `prepares`: whether a session keeps prepared statements, which it does not behind a transaction pooler.
+    """
+    _prepares[:] = [prepares]
     database.init(
         url,
         max_connections=max_connections,
+        connection_factory=_Connection,
         stale_timeout=300,
         timeout=POOL_WAIT_SECONDS,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -97,9 +148,11 @@ def connection_scope() -> Iterator[None]:
         return
     with _database_errors():
         database.connect()
+    metrics.connection_taken()
     try:
         yield
     finally:
+        metrics.connection_returned()
         if not database.is_connection_usable():
             database.manual_close()
         elif not database.is_closed():
@@ -118,7 +171,7 @@ def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = No
             with _database_errors():
                 return _once(work)
         except CommitUnknown as unknown:
-            if committed is None or not _reconnect():
+            if committed is None or not reconnect():
                 raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
             with _database_errors():
                 stands = committed()
@@ -141,7 +194,11 @@ def in_transaction() -> bool:
     return bool(database.in_transaction())
 
 
-def fetch_all(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+Statement = str | Prepared
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+def fetch_all(sql: Statement, parameters: Parameters = ()) -> list[Row]:
     """Rows of a constant statement as dicts."""
     cursor = _execute(sql, parameters)
     if cursor.description is None:
@@ -150,19 +207,37 @@ def fetch_all(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> l
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def fetch_one(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
+def fetch_one(sql: Statement, parameters: Parameters = ()) -> Row | None:
     """The only row of a constant statement, or None."""
     rows = fetch_all(sql, parameters)
     return rows[0] if rows else None
 
 
-def execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+def execute(sql: Statement, parameters: Parameters = ()) -> int:
     """Runs a constant statement; how many rows it touched."""
     return int(_execute(sql, parameters).rowcount)
 
 
-def _execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+def commit_one(sql: Statement, parameters: Mapping[str, Any]) -> Row | None:
+    """The only row of a statement that is a transaction by itself; CommitUnknown when the connection broke.
+
+    Contention is not retried: the caller has a longer way, which does.
+    """
+    if in_transaction():
+        message = "a transaction is open already"
+        raise RuntimeError(message)
+    try:
+        return fetch_one(sql, parameters)
+    except CoreError as failure:
+        if failure.__cause__ is not None and _sqlstate(failure.__cause__) is None:
+            raise CommitUnknown(None) from failure
+        raise
+
+
+def _execute(sql: Statement, parameters: Parameters) -> Any:
     with _database_errors():
+        if isinstance(sql, Prepared):
+            sql = sql.for_connection(database.connection())
         return database.execute_sql(sql, parameters)
 
 
@@ -193,7 +268,8 @@ def _leave(transaction: Any, failure: BaseException) -> None:
         database.manual_close()  # the connection is gone, and the transaction with it
 
 
-def _reconnect() -> bool:
+def reconnect() -> bool:
+    """A new connection for this thread after one broke; False when the database stays away."""
     for _ in range(20):
         try:
             if not database.is_closed():

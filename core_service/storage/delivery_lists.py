@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core_service.storage.database import Row, fetch_all, fetch_one
-from core_service.storage.listing import Conditions, Found, found_page, stretch_sql
+from core_service.storage.listing import Conditions, Found, along_indexes, found_page, stretch_sql
 from core_service.storage.paging import PageRequest, Position
 
 
@@ -67,6 +67,10 @@ _UNTOLD = "status IN ('PENDING', 'PROCESSING')"
 
 def page_of_deliveries(wanted: DeliveryFilter, page: PageRequest) -> Found[DeliveryView]:
     """A page of deliveries, newest first; oldest first when only undelivered ones are wanted."""
+    return along_indexes(lambda: _page_of(wanted, page))
+
+
+def _page_of(wanted: DeliveryFilter, page: PageRequest) -> Found[DeliveryView]:
     ids, rest = Conditions(), Conditions()
     ids.add_if_given("merchant_id = %(merchant_id)s", merchant_id=wanted.merchant_id)
     rest.add_if_given("status = %(status)s", status=wanted.status)

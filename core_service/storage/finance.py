@@ -37,8 +37,8 @@ def post(
     )
 
 
-Slice = tuple[tuple[str, str], tuple[str, str]]
-"""Keys (merchant, id): rows after the first, up to and with the second."""
+Slice = tuple[tuple[str, str], int]
+"""The rows after a key (merchant, id), so many of them."""
 
 _JOURNAL = "SELECT 1 FROM journals j WHERE j.merchant_id = x.merchant_id AND"
 _REFUNDS = (
@@ -121,6 +121,7 @@ CHECKS: dict[str, dict[str, str]] = {
 TABLES = ("payment_orders", "refunds", "journals", "deliveries")
 """Those that the checks go through."""
 FIRST_KEY = ("", "")
+_IN_SLICE = "WHERE (merchant_id, id) > (%s, %s) ORDER BY merchant_id, id LIMIT %s"
 
 
 def read_one_instant() -> None:
@@ -132,16 +133,13 @@ def count_violations(
     name: str, *, tables: tuple[str, ...] = TABLES, rows: Slice | None = None
 ) -> int:
     """Rows that break one check, in these tables, or in one slice."""
-    within: str = "true"
-    parameters: tuple[str, ...] = ()
-    if rows is not None:
-        within = "(x.merchant_id, x.id) > (%s, %s) AND (x.merchant_id, x.id) <= (%s, %s)"
-        parameters = (*rows[0], *rows[1])
+    parameters = () if rows is None else (*rows[0], rows[1])
     total = 0
     for table, broken in CHECKS[name].items():
         if table in tables:
+            source = table if rows is None else f"(SELECT * FROM {table} {_IN_SLICE})"  # noqa: S608 (constants)
             row = fetch_one(
-                f"SELECT count(*) AS n FROM {table} x WHERE {within} AND ({broken})",  # noqa: S608 (constants)
+                f"SELECT count(*) AS n FROM {source} x WHERE {broken}",  # noqa: S608 (constants)
                 parameters,
             )
             assert row is not None
@@ -152,8 +150,7 @@ def count_violations(
 def end_of_slice(table: str, after: tuple[str, str], size: int) -> tuple[tuple[str, str], int]:
     """The key of the last of the next `size` rows, and how many there are; `after` itself at the end."""
     rows = fetch_all(
-        f"SELECT merchant_id, id FROM {table} WHERE (merchant_id, id) > (%s, %s) "  # noqa: S608 (constants)
-        "ORDER BY merchant_id, id LIMIT %s",
+        f"SELECT merchant_id, id FROM {table} {_IN_SLICE}",  # noqa: S608 (constants)
         (*after, size),
     )
     if not rows:

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core_service.errors import CoreError
-from core_service.storage.database import LOCK_TIMEOUT_MS, execute, fetch_one, is_lock_timeout
+from core_service.storage.database import (
+    LOCK_TIMEOUT_MS,
+    Row,
+    execute,
+    fetch_one,
+    is_lock_timeout,
+)
 
 KEY_WAIT_MS = 150
 """How long a second request with a key waits for the first one's commit before it is told to come again."""
@@ -67,8 +73,11 @@ def find(scope: Scope) -> KeyRow | None:
         "FROM idempotency_keys WHERE merchant_id = %s AND operation = %s AND key = %s",
         (scope.merchant_id, scope.operation, scope.key),
     )
-    if row is None:
-        return None
+    return None if row is None else key_row(row)
+
+
+def key_row(row: Row) -> KeyRow:
+    """A row with the columns that `find` selects."""
     response = row["response"]
     return KeyRow(
         bytes(row["fingerprint"]),

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,16 @@ def version_by_key(key_id: str) -> VersionOf | None:
     )
 
 
+_BY_ACCOUNT = Prepared(
+    "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
+    "WHERE a.id = %(account_id)s"
+)
+
+
 def version_by_account(account_id: str) -> VersionOf | None:
     """None: no such channel account."""
-    return _version(
-        "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
-        "WHERE a.id = %s",
-        account_id,
-    )
+    row = fetch_one(_BY_ACCOUNT, {"account_id": account_id})
+    return None if row is None else VersionOf(row["id"], row["version"])
 
 
 class NonceOutcome(StrEnum):
@@ -83,38 +87,57 @@ class NonceOutcome(StrEnum):
     """The merchant changed since it was read: nothing was spent."""
 
 
-def spend_nonce(
-    merchant_id: str, nonce: str, *, expires_at: datetime, version: int
-) -> NonceOutcome:
-    """Remember a nonce until `expires_at`, unless the merchant is no longer at `version`.
+@dataclass(frozen=True)
+class Nonce:
+    """A nonce to be remembered until `expires_at`, if the merchant is still at `merchant_version`."""
 
-    One statement decides, so two requests with one nonce never both pass, in whatever processes.
-    """
-    row = fetch_one(
-        """
-        WITH merchant AS (
-            SELECT version FROM merchants WHERE id = %(merchant_id)s
-        ), spent AS (
-            INSERT INTO nonces AS n (merchant_id, nonce, expires_at)
-            SELECT %(merchant_id)s, %(nonce)s, %(expires_at)s
-            FROM merchant WHERE version = %(version)s
-            ON CONFLICT (merchant_id, nonce) DO UPDATE SET expires_at = EXCLUDED.expires_at
-            WHERE n.expires_at < now()
-            RETURNING 1
-        )
-        SELECT EXISTS (SELECT 1 FROM spent) AS spent,
-               EXISTS (SELECT 1 FROM merchant WHERE version = %(version)s) AS current
-        """,
-        {
-            "merchant_id": merchant_id,
-            "nonce": nonce,
-            "expires_at": expires_at,
-            "version": version,
-        },
-    )
+    merchant_id: str
+    nonce: str
+    expires_at: datetime
+    merchant_version: int
+
+
+SPENDING = """
+WITH merchant AS (
+    SELECT 1 FROM merchants WHERE id = %(merchant_id)s AND version = %(merchant_version)s
+), spent AS (
+    INSERT INTO nonces AS n (merchant_id, nonce, expires_at)
+    SELECT %(merchant_id)s, %(nonce)s, %(nonce_expires_at)s FROM merchant
+    ON CONFLICT (merchant_id, nonce) DO UPDATE SET expires_at = EXCLUDED.expires_at
+    WHERE n.expires_at < now()
+    RETURNING 1
+)"""
+"""The beginning of every statement that spends a nonce; to be followed by more, or by `SPENT`."""
+
+SPENT = """
+SELECT EXISTS (SELECT 1 FROM merchant) AS current, EXISTS (SELECT 1 FROM spent) AS spent"""
+
+_SPEND_NONCE = Prepared(SPENDING + SPENT)
+
+
+def nonce_parameters(nonce: Nonce) -> dict[str, Any]:
+    """What `SPENDING` needs."""
+    return {
+        "merchant_id": nonce.merchant_id,
+        "nonce": nonce.nonce,
+        "nonce_expires_at": nonce.expires_at,
+        "merchant_version": nonce.merchant_version,
+    }
+
+
+def nonce_outcome(row: Row | None) -> NonceOutcome:
+    """What `SPENT` says."""
     if row is None or not row["current"]:
         return NonceOutcome.STALE
     return NonceOutcome.SPENT if row["spent"] else NonceOutcome.REPLAYED
+
+
+def spend_nonce(nonce: Nonce) -> NonceOutcome:
+    """Remember a nonce, unless the merchant is no longer as it was.
+
+    One statement decides, so two requests with one nonce never both pass, in whatever processes.
+    """
+    return nonce_outcome(fetch_one(_SPEND_NONCE, nonce_parameters(nonce)))
 
 
 def nonce_exists(merchant_id: str, nonce: str) -> bool:

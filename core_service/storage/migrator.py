@@ -14,6 +14,8 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 
+from core_service.failpoints import failpoint
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK_KEY = 0x6E6F7661706179  # "novapay" in ASCII
 CONNECT_TIMEOUT_SECONDS = 10
@@ -101,6 +103,7 @@ def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migr
         if not missing:
             return None
         migration = missing[0]
+        failpoint("m1")
         try:
             cursor.execute(migration.sql)
         except psycopg2.Error as error:
@@ -109,6 +112,7 @@ def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migr
             "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
             [migration.version, migration.name, migration.checksum],
         )
+        failpoint("m2")
         return migration
 
 

@@ -12,6 +12,7 @@ from core_service.storage.listing import (
     Conditions,
     Found,
     add_time_range,
+    along_indexes,
     found_page,
     stretch_sql,
 )
@@ -113,6 +114,10 @@ UNION SELECT merchant_id, order_id FROM deliveries WHERE merchant_id = %(merchan
 
 def newest(wanted: OrderFilter, page: PageRequest) -> Found[OrderSummary]:
     """A page of orders, newest first."""
+    return along_indexes(lambda: _newest(wanted, page))
+
+
+def _newest(wanted: OrderFilter, page: PageRequest) -> Found[OrderSummary]:
     ids, rest = _conditions(wanted)
     if page.after is not None:
         ids.add("id < %(after_id)s", after_id=page.after.id)

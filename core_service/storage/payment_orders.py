@@ -4,13 +4,21 @@ Hot statements are constant SQL. Rows are changed only by guarded updates; event
 only inserted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from core_service.domain.ids import new_id
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
+from core_service.storage.merchant_snapshots import (
+    SPENDING,
+    SPENT,
+    Nonce,
+    NonceOutcome,
+    nonce_outcome,
+    nonce_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -99,13 +107,28 @@ SELECT * FROM made
 
 def insert(values: dict[str, Any], event: Event) -> PaymentOrderRow | None:
     """A new order with its first event; None when the merchant has this external order id already."""
-    parameters = {
-        **values,
-        "event_id": new_id("ev"),
-        "actor": event.actor,
-        "request_id": event.request_id,
-    }
-    return _order(fetch_one(_INSERT, parameters))
+    return _order(fetch_one(_INSERT, {**values, **first_event(event)}))
+
+
+def first_event(event: Event) -> dict[str, Any]:
+    """The parameters that the event of a new order needs."""
+    return {"event_id": new_id("ev"), "actor": event.actor, "request_id": event.request_id}
+
+
+def new_row(values: dict[str, Any]) -> PaymentOrderRow:
+    """The row that `insert` makes of these values, said without asking the database."""
+    return PaymentOrderRow(**{**_NEW, "updated_at": values["created_at"], **values})
+
+
+_NEW: dict[str, Any] = {
+    **dict.fromkeys(field.name for field in fields(PaymentOrderRow)),
+    **dict.fromkeys(
+        ("paid_amount_fen", "refund_reserved_fen", "refunded_fen", "ask_count", "ask_token"), 0
+    ),
+    "status": "PENDING",
+    "late": False,
+}
+"""Everything that a new order has not been told yet is NULL, but for these."""
 
 
 _VIEW = """
@@ -118,10 +141,37 @@ FROM payment_orders o
 """
 
 
+_FOR_MERCHANT = Prepared(
+    _VIEW
+    + """WHERE o.merchant_id = %(merchant_id)s AND (o.id = %(reference)s OR o.external_order_id = %(reference)s)
+    ORDER BY o.id = %(reference)s DESC LIMIT 1"""
+)
+
+
 def find_for_merchant(merchant_id: str, reference: str) -> OrderView | None:
     """By NovaPay's id or the merchant's own, inside one merchant."""
-    where = "WHERE o.merchant_id = %s AND (o.id = %s OR o.external_order_id = %s) ORDER BY o.id = %s DESC LIMIT 1"
-    return _view(fetch_one(_VIEW + where, (merchant_id, reference, reference, reference)))
+    return _view(fetch_one(_FOR_MERCHANT, {"merchant_id": merchant_id, "reference": reference}))
+
+
+_SPENDING_FOR_MERCHANT = Prepared(
+    SPENDING
+    + SPENT
+    + f""", v.* FROM (SELECT 1) AS one LEFT JOIN LATERAL ({_VIEW}
+    WHERE o.merchant_id = %(merchant_id)s AND (o.id = %(reference)s OR o.external_order_id = %(reference)s)
+    ORDER BY o.id = %(reference)s DESC LIMIT 1) AS v ON true"""
+)
+
+
+def find_spending(nonce: Nonce, reference: str) -> tuple[NonceOutcome, OrderView | None]:
+    """Spends a merchant's nonce and finds its order, in one statement."""
+    row = fetch_one(_SPENDING_FOR_MERCHANT, {**nonce_parameters(nonce), "reference": reference})
+    outcome = nonce_outcome(row)
+    if row is None or row["id"] is None:
+        return outcome, None
+    return outcome, _view({name: value for name, value in row.items() if name not in _SAYS})
+
+
+_SAYS = ("current", "spent")
 
 
 def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView | None:

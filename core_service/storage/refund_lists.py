@@ -9,6 +9,7 @@ from core_service.storage.listing import (
     Conditions,
     Found,
     add_time_range,
+    along_indexes,
     found_page,
     stretch_sql,
     without,
@@ -65,6 +66,10 @@ STUCK = "ask_at IS NOT NULL AND status IN ('PENDING', 'PROCESSING') AND created_
 
 def newest(wanted: RefundFilter, page: PageRequest) -> Found[RefundView]:
     """A page of refunds, newest first."""
+    return along_indexes(lambda: _newest(wanted, page))
+
+
+def _newest(wanted: RefundFilter, page: PageRequest) -> Found[RefundView]:
     ids, rest = Conditions(), Conditions()
     ids.add_if_given("merchant_id = %(merchant_id)s", merchant_id=wanted.merchant_id)
     add_time_range(ids, rest, "rf", wanted.created_from, wanted.created_to)

@@ -31,6 +31,11 @@ def operator_totp(operator_id: str) -> Place:
     return Place("operators", operator_id, "totp", "")
 
 
+def pending_operator_totp(operator_id: str) -> Place:
+    """A TOTP key that its operator has not confirmed yet; the value is its raw bytes."""
+    return Place("operators", operator_id, "pending_totp", "")
+
+
 @dataclass(frozen=True)
 class SealedColumn:
     """A column of sealed values; `merchant` and `row` are the columns that name the place."""
@@ -57,5 +62,8 @@ SEALED_COLUMNS: tuple[SealedColumn, ...] = (
     SealedColumn("credentials", "merchant_id", "key_id", "secret_sealed", credential_secret),
     SealedColumn("channel_accounts", "merchant_id", "id", "config_sealed", account_config),
     SealedColumn("operators", "id", "id", "totp_sealed", lambda _, row: operator_totp(row)),
+    SealedColumn(
+        "operators", "id", "id", "pending_totp_sealed", lambda _, row: pending_operator_totp(row)
+    ),
 )
 """Every column of the schema that holds sealed values."""

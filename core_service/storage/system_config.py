@@ -26,12 +26,15 @@ class StoredValue:
 
     value: str
     updated_at: datetime
+    updated_by: str
 
 
 def stored() -> dict[str, StoredValue]:
     """Every value that was set, by key."""
-    query = SystemConfigs.select(SystemConfigs.key, SystemConfigs.value, SystemConfigs.updated_at)
-    return {row["key"]: StoredValue(row["value"], row["updated_at"]) for row in rows_of(query)}
+    return {
+        row["key"]: StoredValue(row["value"], row["updated_at"], row["updated_by"])
+        for row in rows_of(SystemConfigs.select())
+    }
 
 
 def lock() -> None:

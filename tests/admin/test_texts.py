@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, nodes
 
-from admin.texts import LANGUAGES, all_texts, language_of, text
+from admin.texts import LANGUAGES, all_texts, language_of, reason, text
+from core_service.errors import REASONS, Family
 
 ADMIN = Path(__file__).parents[2] / "admin"
 TEMPLATES = sorted(ADMIN.rglob("*.html"))
@@ -98,6 +99,23 @@ def test_the_language_is_the_chosen_one_else_the_browsers(
     cookie: str | None, accepted: str | None, expected: str
 ) -> None:
     assert expected == language_of(cookie, accepted)
+
+
+def test_every_error_has_its_sentence_and_its_advice() -> None:
+    assert [] == [reason for reason in REASONS if f"error.{reason}" not in all_texts()]
+    assert [] == [family for family in Family if f"advice.{family}" not in all_texts()]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("must be at least 12 characters", "至少 12 个字符"),
+        ("something that nobody translated", "something that nobody translated"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_field_is_said_in_the_readers_language(said: str, shown: str) -> None:
+    assert shown == reason("zh-CN", said)
+    assert said == reason("en", said)
 
 
 def test_a_text_takes_its_values() -> None:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests.browser.chromium import ARGUMENTS, Chromium, find_chromium
 from tests.browser.page_guard import PageGuard
@@ -18,6 +26,7 @@ from tests.stack import Stack
 
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}
+PHONE_AGENT = "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36"
 PATIENCE_MS = 30_000
 """How long a condition may take to come true on a busy machine; nothing waits longer than it must."""
 
@@ -53,7 +62,7 @@ class Windows:
             viewport=viewport,
             color_scheme=color_scheme,
             java_script_enabled=javascript,
-            user_agent=user_agent,
+            user_agent=user_agent or (PHONE_AGENT if viewport == PHONE else None),
             reduced_motion="reduce",
             **options,
         )
@@ -79,6 +88,16 @@ class Windows:
         return findings
 
 
+def launch(driver: Playwright, program: Chromium) -> Browser:
+    """Start the browser."""
+    return driver.chromium.launch(
+        executable_path=program.path,
+        args=ARGUMENTS,
+        env={**os.environ, **program.environment},
+        timeout=PATIENCE_MS,
+    )
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Chromium:
     """The browser program; fetched if the machine has none. Fails, never skips, when there is none to be had."""
@@ -90,12 +109,7 @@ def browser(chromium: Chromium) -> Iterator[Browser]:
     """One running browser."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as driver:
-        running = driver.chromium.launch(
-            executable_path=chromium.path,
-            args=ARGUMENTS,
-            env={**os.environ, **chromium.environment},
-            timeout=PATIENCE_MS,
-        )
+        running = launch(driver, chromium)
         try:
             yield running
         finally:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core_service.application import merchant_cache, sessions
+from core_service.application import merchant_cache, two_step
 from core_service.storage import database
 from core_service.storage.secret_box import SecretBox
 from tests.core_service.merchant_rows import TEST_KEYS
@@ -20,7 +20,7 @@ def core_database(module_database_url: str, box: SecretBox) -> Iterator[str]:
     """Address of the database that the pool is configured for."""
     database.configure(module_database_url, max_connections=20)
     merchant_cache.configure(box, "https://pay.example")
-    sessions.configure(box)
+    two_step.configure(box)
     yield module_database_url
     if not database.database.is_closed():
         database.database.close()

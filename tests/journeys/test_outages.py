@@ -127,7 +127,7 @@ def test_p20_database_killed_inside_the_transaction(rough_stack: RoughStack) -> 
     order = merchant.create_order("wxpay.native").json["order"]
     with payer.scenario("wxpay.native", "notify_lost"):
         payer.pay(order)
-    rough_stack.arm("n2", "pause:1.0")
+    rough_stack.arm("n2", "delay:1.0")
     with ThreadPoolExecutor(1) as pool:
         told = pool.submit(payer.notify, order)
         rough_stack.until_struck("n2")

@@ -5,7 +5,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from core_service.errors import CoreError
+from admin.console import ACCOUNT
+from admin.operator import OperatorConsole
+from admin.page import Page
+from core_service.errors import CoreError, FieldViolation, invalid_request
+from core_service.schema import method_named
 from novapay.access.v1 import access_service_pb2 as access
 from tests.rest_edge.conftest import Answered, Edge, RecordingCore
 
@@ -188,6 +192,92 @@ def test_an_unknown_page_is_a_page_and_an_unknown_route_is_json(edge: Edge) -> N
     assert "NOT_FOUND" == edge.request("GET", "/adminx/").json["code"]
 
 
+def pages() -> list[type[Page]]:
+    return [page for family in OperatorConsole.families for page in family.pages if page.rpc]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.path)
+def test_a_page_is_open_to_whoever_may_call_its_rpc(
+    edge: Edge, core: RecordingCore, page: type[Page]
+) -> None:
+    """The recording core refuses nobody: it is the page that looks at the role."""
+    allowed = method_named(page.rpc).roles
+    for role in ("SUPER_ADMIN", "OPS_ADMIN", "FINANCE_ADMIN", "VIEWER"):
+        number = access.OperatorRole.Value(f"OPERATOR_ROLE_{role}")
+        operator = access.Operator(email="a@example.com", role=number)
+        core.answer("GetSession", access.GetSessionResponse(operator=operator, csrf_token=CSRF))
+        core.calls.clear()
+        answer = edge.request("GET", re.sub(r"{\w+}", "x", page.path), headers=SIGNED_IN)
+        assert (role in allowed) == (answer.status != 403), role
+        if role not in allowed:
+            assert ["GetSession"] == [call.method for call in core.calls]
+
+
+@pytest.mark.parametrize("role", ["SUPER_ADMIN", "VIEWER"])
+def test_the_navigation_shows_what_the_operator_may_open(
+    edge: Edge, core: RecordingCore, role: str
+) -> None:
+    number = access.OperatorRole.Value(f"OPERATOR_ROLE_{role}")
+    operator = access.Operator(email="a@example.com", role=number)
+    core.answer("GetSession", access.GetSessionResponse(operator=operator, csrf_token=CSRF))
+    page = edge.request("GET", "/admin/account", headers=SIGNED_IN).body.decode()
+    shown = page.partition('<nav class="side"')[2].partition("</nav>")[0]
+    for family in OperatorConsole.families:
+        if family.group in ("", ACCOUNT):
+            continue
+        may = role in method_named(family.pages[0].rpc).roles
+        assert may == (f'href="{family.path}"' in shown), family.name
+
+
 def test_names_are_escaped(edge: Edge) -> None:
-    page = edge.request("GET", "/admin/nothing", headers=SIGNED_IN).body
+    page = edge.request("GET", "/admin/account", headers=SIGNED_IN).body
+    assert b"A &lt;b&gt;" in page
     assert b"<b>" not in page
+
+
+def test_whoever_must_change_their_password_is_led_there(edge: Edge, core: RecordingCore) -> None:
+    core.answer("ListSystemConfigs", CoreError("PASSWORD_CHANGE_REQUIRED"))
+    answer = edge.request("GET", "/admin/settings", headers=SIGNED_IN)
+    assert (303, "/admin/account") == (answer.status, answer.headers["location"])
+
+
+def test_a_reason_goes_along(edge: Edge, core: RecordingCore) -> None:
+    fields = {
+        "action": "change",
+        "csrfToken": CSRF,
+        "key": "K",
+        "value": " 7 ",
+        "auditReason": " 因为 ",
+    }
+    answer = post(edge, "/admin/settings", fields)
+    assert (303, "/admin/settings") == (answer.status, answer.headers["location"])
+    call = core.calls[-1]
+    assert "UpdateSystemConfigs" == call.method
+    assert ("K", "7") == (call.request.configs[0].key, call.request.configs[0].value)
+    assert "因为".encode() == call.metadata["x-novapay-reason-bin"]
+
+
+def test_what_is_wrong_stands_beside_the_field_and_nothing_is_lost(
+    edge: Edge, core: RecordingCore
+) -> None:
+    refusal = invalid_request(FieldViolation("email", "must be at least 3 characters"))
+    core.answer("CreateOperator", refusal)
+    fields = {"action": "create", "csrfToken": CSRF, "email": "x", "name": "N", "dialog": "add",
+              "role": "OPS_ADMIN"}  # fmt: skip
+    answer = post(edge, "/admin/operators", fields)
+    page = answer.body.decode()
+    assert 400 == answer.status
+    assert re.search(r'<dialog id="add"[^>]* data-open>', page)
+    assert re.search(r'name="email" value="x"[^>]*aria-invalid="true"', page)
+    assert '<option value="OPS_ADMIN" selected>' in page
+    assert "INVALID_REQUEST" in page
+
+
+def test_a_password_that_was_made_is_shown_once(edge: Edge, core: RecordingCore) -> None:
+    core.answer("CreateOperator", access.CreateOperatorResponse(first_password="made-<once>"))
+    fields = {"action": "create", "csrfToken": CSRF, "email": "x@example.com", "role": "VIEWER"}
+    answer = post(edge, "/admin/operators", fields)
+    assert 200 == answer.status
+    assert b"made-&lt;once&gt;" in answer.body
+    assert "no-store" == answer.headers["cache-control"]
+    assert "set-cookie" not in answer.headers

@@ -99,6 +99,33 @@ def test_i06_enums_by_short_name_only(value: str) -> None:
     assert [("status", "must be one of PENDING, APPROVED, REJECTED, SUSPENDED")] == violations
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("2026-01-01T00:00:00Z", 1767225600),
+        ("2026-01-01t08:00:00.250+08:00", 1767225600),
+        ("2025-12-31T23:59:60Z", None),
+        ("2026-02-30T00:00:00Z", None),
+        ("2026-01-01T00:00:00", None),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("1767225600", None),
+        ("", None),
+    ],
+)
+def test_i06_moments_are_rfc_3339_with_a_zone(written: str, seconds: int | None) -> None:
+    message, found = read(payments.ListPaymentOrdersRequest(), json.dumps({"createdFrom": written}))
+    if seconds is None:
+        assert [("createdFrom", "must be an RFC 3339 time with a zone")] == found
+    else:
+        assert ([], seconds) == (found, message.created_from.seconds)
+
+
+@pytest.mark.parametrize("value", ["5", "true", "{}", "[]"])
+def test_i06_moments_are_strings(value: str) -> None:
+    found = read(payments.ListPaymentOrdersRequest(), f'{{"createdTo": {value}}}')[1]
+    assert [("createdTo", "must be an RFC 3339 time with a zone")] == found
+
+
 def test_violations_are_bounded() -> None:
     text = json.dumps({"configs": [1] * 1000})
     _, violations = read(config.UpdateSystemConfigsRequest(), text)

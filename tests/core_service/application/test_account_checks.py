@@ -118,6 +118,17 @@ def test_a_result_about_an_old_configuration_is_not_kept(shop: Shop) -> None:
     assert shown[shop.accounts[LOCAL]].check == account_checks.NOT_CHECKED
 
 
+def test_a_finding_of_another_release_is_passed_over(shop: Shop) -> None:
+    look(shop)
+    known = '{"code":"CLOCK_RIGHT","facts":{}}'
+    execute(
+        "UPDATE channel_account_checks SET findings = %s",
+        (f'[{{"code":"NEWER","facts":{{}}}},{known}]',),
+    )
+    kept = account_checks.view(storage.find(shop.accounts[LOCAL], shop.merchant_id))
+    assert [finding.code for finding in kept.findings] == [Code.CLOCK_RIGHT]
+
+
 def test_an_account_that_nobody_knows(shop: Shop) -> None:
     del shop
     for name in ("acc_none", "", "x" * 200, "acc'"):

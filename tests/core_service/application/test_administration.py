@@ -37,7 +37,9 @@ def test_operator_is_stored_without_the_password() -> None:
     assert passwords.is_password(PASSWORD, row["password_hash"])
     (record,) = audit_rows()
     assert record["action"] == "operator.create"
-    assert json.loads(record["after"]).keys() == {"email", "name", "role"}
+    assert json.loads(record["after"]).keys() == {
+        "email", "name", "role", "enabled", "totpEnabled",
+    }  # fmt: skip
 
 
 def test_address_is_taken_in_any_case() -> None:

@@ -25,6 +25,7 @@ def test_a_new_order(shop: Shop, channel: str) -> None:
     made = shop.ask_create(channel, "a-1", amount="88.1", metadata='{"n": 1.10}').result
     order = shop.order(made.view.order.id)
     assert made.created
+    assert made.view.order == order, "what is answered is what is stored"
     assert (order.status, order.amount_fen, order.metadata) == ("PENDING", 8810, '{"n": 1.10}')
     assert order.checkout_url == f"https://cashier.example/{order.id}"
     assert order.payment_mode == {LOCAL: "redirect", REMOTE: "qr_code"}[channel]

@@ -20,7 +20,7 @@ from core_service.application import (
 from core_service.application.idempotency import Replay
 from core_service.application.payment_orders import CreateOrder, References
 from core_service.application.refunds import CreateRefund
-from core_service.calls import Call, Principal
+from core_service.calls import Call, Principal, UnspentNonce
 from core_service.errors import CoreError
 from core_service.providers.base import PaymentState, ProviderUnknown
 from core_service.settings import SYSTEM_CONFIG_DEFAULTS
@@ -157,6 +157,14 @@ def test_answer_that_is_not_kept_is_not_called_created(
     assert metadata.IDEMPOTENCY_STATUS not in call.trailing
 
 
+@pytest.mark.parametrize("mark", ["created", "replayed", "conflict"])
+def test_a_failure_of_ours_is_not_called_a_stored_answer(shop: TestMerchant, mark: str) -> None:
+    call = call_with("key-1")
+    call.trailing[metadata.IDEMPOTENCY_STATUS] = mark
+    idempotency.forget_unstored(call, CoreError("DATABASE_UNAVAILABLE"))
+    assert metadata.IDEMPOTENCY_STATUS not in call.trailing
+
+
 def test_p01_the_same_key_goes_on_at_once(shop: TestMerchant, provider: ScriptedProvider) -> None:
     def be_silent(_call: str) -> None:
         raise ProviderUnknown("PROVIDER_TIMEOUT", "silence")
@@ -183,8 +191,14 @@ def test_c01_a_key_held_by_an_open_transaction_is_in_progress(
                 (shop.id, payment_orders.CREATE),
             )
         call = call_with("key-1")
+        nonce = "nonce-of-the-second"
+        version = snapshot(shop).facts.version
+        call.unspent_nonce = UnspentNonce(shop.id, nonce.encode(), time.time(), version)
         assert refusal_of(lambda: create(shop, call)) == "IDEMPOTENCY_IN_PROGRESS"
         assert call.trailing[metadata.IDEMPOTENCY_STATUS] == "in_progress"
+        # V16: told to come again, it has used up its nonce all the same.
+        assert vars(call)["unspent_nonce"] is None
+        assert fetch_one("SELECT count(*) AS n FROM nonces WHERE nonce = %s", (nonce,)) == {"n": 1}
     finally:
         other.rollback()
         other.close()

@@ -97,12 +97,12 @@ def change_session(token: str, column: str, at: datetime) -> None:
 
 def test_a13_sign_in_use_and_sign_out(channel: grpc.Channel, email: str) -> None:
     first = sign_in(channel, email.upper())
+    shown = invoke(channel, GET_SESSION, sent=with_session(first.session_token))[0]
+    assert (shown.operator, shown.csrf_token) == (first.operator, first.csrf_token)
     second = sign_in(channel, email)
     assert first.session_token != second.session_token
     assert first.operator.email == email
     assert first.csrf_token == sessions.csrf_token(first.session_token.encode())
-    shown = invoke(channel, GET_SESSION, sent=with_session(first.session_token))[0]
-    assert (shown.operator, shown.csrf_token) == (first.operator, first.csrf_token)
     assert reason(invoke(channel, SIGN_OUT, sent=with_session(first.session_token))[0]) == "OK"
     for path in (GET_SESSION, SIGN_OUT, MERCHANTS):
         ended = invoke(channel, path, sent=with_session(first.session_token))[0]

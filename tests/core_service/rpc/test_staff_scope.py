@@ -37,7 +37,7 @@ MAY_CALL = {
     "GetMerchantLogo": EVERYBODY,
     "SetMerchantLogo": {OWNER},
     "ListBindings": EVERYBODY,
-    "DescribeChannelAccount": {OWNER, DEVELOPER},
+    "DescribeChannelAccount": EVERYBODY,
     "CheckChannelAccount": {OWNER, DEVELOPER},
     "CreateChannelAccount": {OWNER, DEVELOPER},
     "ListChannelAccounts": EVERYBODY,
@@ -49,6 +49,20 @@ MAY_CALL = {
     "RotateNotifySecret": {OWNER, DEVELOPER},
     "ListSignedRequests": EVERYBODY,
     "ExplainSignature": {OWNER, DEVELOPER},
+    "GetOnboarding": EVERYBODY,
+    "ListPaymentOrders": EVERYBODY,
+    "GetPaymentOrder": EVERYBODY,
+    "QueryPaymentOrder": EVERYBODY,
+    "ClosePaymentOrder": {OWNER, OPERATIONS},
+    "ListDeliveries": EVERYBODY,
+    "GetDelivery": EVERYBODY,
+    "RetryCallback": {OWNER, OPERATIONS, DEVELOPER},
+    "RetryDelivery": {OWNER, OPERATIONS, DEVELOPER},
+    "ListAnomalies": EVERYBODY,
+    "GetOverview": EVERYBODY,
+    "CreateRefund": {OWNER, OPERATIONS},
+    "QueryRefund": EVERYBODY,
+    "ListRefunds": EVERYBODY,
 }
 FOR_STAFF = [method for method in methods() if Principal.STAFF in method.principals]
 NOT_FOR_STAFF = [method for method in methods() if Principal.STAFF not in method.principals]
@@ -63,6 +77,7 @@ WITHOUT_MERCHANT = {
     "CheckChannelAccount",
     "UpdateChannelAccount",
     "RevokeCredential",
+    "RetryCallback",
 }
 CANARY = "canary7f3a"
 
@@ -252,6 +267,13 @@ def test_another_merchants_code_is_not_found(
         ("UpdateChannelAccount", "account", "CHANNEL_ACCOUNT_NOT_FOUND"),
         ("RevokeCredential", "key", "NOT_FOUND"),
         ("UpdateStaff", "staff", "NOT_FOUND"),
+        ("GetPaymentOrder", "order", "ORDER_NOT_FOUND"),
+        ("QueryPaymentOrder", "order", "ORDER_NOT_FOUND"),
+        ("ClosePaymentOrder", "order", "ORDER_NOT_FOUND"),
+        ("RetryCallback", "order", "ORDER_NOT_FOUND"),
+        ("GetDelivery", "delivery", "NOT_FOUND"),
+        ("RetryDelivery", "delivery", "NOT_FOUND"),
+        ("QueryRefund", "refund", "REFUND_NOT_FOUND"),
     ],
 )
 def test_what_another_merchant_has_is_not_found(
@@ -263,6 +285,40 @@ def test_what_another_merchant_has_is_not_found(
     expected: str,
 ) -> None:
     method = next(method for method in FOR_STAFF if method.name == name)
-    field = "key_id" if number == "key" else "id"
+    fields = method.request_type.DESCRIPTOR.fields_by_name
+    field = next(
+        name for name in ("key_id", "order_reference", "refund_reference", "id") if name in fields
+    )
     request = method.request_type(**{field: other[1][number]})
     assert reason(invoke(channel, method.path, request, as_staff(merchant))[0]) == expected
+
+
+def test_staff_are_not_told_which_operator_did_something(
+    channel: grpc.Channel, merchant: KnownMerchant, box: SecretBox
+) -> None:
+    """An order closed by an operator, with an anomaly that an operator put away with a note."""
+    account = insert_account(box, merchant.id, {})
+    with connection_scope():
+        order = make_order(
+            TestMerchant(merchant.id, merchant.code, ""), account_id=account, status="CANCELLED"
+        )
+        execute(
+            "INSERT INTO payment_events (merchant_id, order_id, id, at, actor, cause, "
+            "before_status, after_status) VALUES "
+            "(%s, %s, 'ev_1', now(), %s, 'close', 'PENDING', 'CANCELLED')",
+            (merchant.id, order, f"operator:{CANARY}@example.com"),
+        )
+        execute(
+            "INSERT INTO anomalies (merchant_id, id, kind, order_id, fingerprint, created_at, "
+            "resolved_at, resolved_by, note) VALUES "
+            "(%s, %s, 'LATE_PAYMENT', %s, 'x', now(), now(), %s, %s)",
+            (merchant.id, f"an_{order}", order, f"{CANARY}@example.com", CANARY),
+        )
+    by_name = {method.name: method for method in FOR_STAFF}
+    shown = by_name["GetPaymentOrder"]
+    story, _ = invoke(channel, shown.path, shown.request_type(id=order), as_staff(merchant))
+    assert [entry.actor for entry in story.timeline if entry.code == "close"] == ["operator"]
+    listed = by_name["ListAnomalies"]
+    found, _ = invoke(channel, listed.path, listed.request_type(resolved=True), as_staff(merchant))
+    assert len(found.anomalies) == len(story.anomalies) == 1
+    assert CANARY not in f"{story}{found}"

@@ -1,5 +1,6 @@
 """Guards inside single statements, each tried alone: elsewhere another guard would hide that one is missing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from core_service.storage import idempotency as keys
 from core_service.storage.database import execute, fetch_one
 from core_service.storage.idempotency import Scope
-from core_service.storage.merchant_snapshots import NonceOutcome, nonce_exists, spend_nonce
+from core_service.storage.merchant_snapshots import Nonce, NonceOutcome, nonce_exists, spend_nonce
 from tests.factories import make_merchant
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -31,10 +32,11 @@ def test_a_nonce_is_not_spent_by_a_stale_snapshot() -> None:
     row = fetch_one("SELECT version FROM merchants WHERE id = %s", (merchant_id,))
     assert row is not None
     later = datetime.now(UTC) + timedelta(minutes=5)
-    stale = spend_nonce(merchant_id, "nonce-0001", expires_at=later, version=row["version"] + 1)
+    nonce = Nonce(merchant_id, "nonce-0001", later, row["version"])
+    stale = spend_nonce(replace(nonce, merchant_version=row["version"] + 1))
     assert stale is NonceOutcome.STALE
     assert not nonce_exists(merchant_id, "nonce-0001")
-    spent = spend_nonce(merchant_id, "nonce-0001", expires_at=later, version=row["version"])
+    spent = spend_nonce(nonce)
     assert spent is NonceOutcome.SPENT
-    again = spend_nonce(merchant_id, "nonce-0001", expires_at=later, version=row["version"])
+    again = spend_nonce(nonce)
     assert again is NonceOutcome.REPLAYED

@@ -80,12 +80,37 @@ class Operator(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    MUST_CHANGE_PASSWORD_FIELD_NUMBER: _builtins.int
+    TOTP_ENABLED_FIELD_NUMBER: _builtins.int
+    LAST_SIGN_IN_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     email: _builtins.str
+    """The address that the operator signs in with.
+    zh: 运营员登录用的邮箱。
+    """
     name: _builtins.str
     role: Global___OperatorRole.ValueType
+    """What the operator may do.
+    zh: 运营员的角色,决定其权限。
+    """
+    enabled: _builtins.bool
+    must_change_password: _builtins.bool
+    """The password was made by somebody else; nothing but changing it is allowed.
+    zh: 密码由他人设置,登录后只能先修改密码。
+    """
+    totp_enabled: _builtins.bool
+    """Two-step sign-in is on.
+    zh: 是否已开启两步验证。
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_sign_in_at(self) -> _timestamp_pb2.Timestamp:
+        """When the operator last signed in; null: never.
+        zh: 最近一次登录时间;从未登录为 null。
+        """
+
     def __init__(
         self,
         *,
@@ -94,12 +119,18 @@ class Operator(_message.Message):
         name: _builtins.str = ...,
         role: Global___OperatorRole.ValueType = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        enabled: _builtins.bool = ...,
+        must_change_password: _builtins.bool = ...,
+        totp_enabled: _builtins.bool = ...,
+        last_sign_in_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_sign_in_at", b"_last_sign_in_at", "created_at", b"created_at", "last_sign_in_at", b"last_sign_in_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "email", b"email", "id", b"id", "name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_sign_in_at", b"_last_sign_in_at", "created_at", b"created_at", "email", b"email", "enabled", b"enabled", "id", b"id", "last_sign_in_at", b"last_sign_in_at", "must_change_password", b"must_change_password", "name", b"name", "role", b"role", "totp_enabled", b"totp_enabled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__last_sign_in_at: _TypeAlias = _typing.Literal["last_sign_in_at"]  # noqa: Y015
+    _WhichOneofArgType__last_sign_in_at: _TypeAlias = _typing.Literal["_last_sign_in_at", b"_last_sign_in_at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_sign_in_at) -> _WhichOneofReturnType__last_sign_in_at | None: ...
 
 Global___Operator: _TypeAlias = Operator  # noqa: Y015
 
@@ -113,7 +144,7 @@ class SignInRequest(_message.Message):
     email: _builtins.str
     password: _builtins.str
     otp: _builtins.str
-    """Six digits, once the operator has switched TOTP on."""
+    """Six digits of the authenticator or a recovery code, once the operator has switched two-step sign-in on."""
     def __init__(
         self,
         *,
@@ -218,7 +249,10 @@ class GetSessionResponse(_message.Message):
     CSRF_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     STAFF_FIELD_NUMBER: _builtins.int
+    RECOVERY_CODES_LEFT_FIELD_NUMBER: _builtins.int
     csrf_token: _builtins.str
+    recovery_codes_left: _builtins.int
+    """An operator's recovery codes that were not used yet."""
     @_builtins.property
     def operator(self) -> Global___Operator: ...
     @_builtins.property
@@ -232,14 +266,54 @@ class GetSessionResponse(_message.Message):
         csrf_token: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         staff: Global___Staff | None = ...,
+        recovery_codes_left: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "operator", b"operator", "staff", b"staff"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csrf_token", b"csrf_token", "expires_at", b"expires_at", "operator", b"operator", "staff", b"staff"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csrf_token", b"csrf_token", "expires_at", b"expires_at", "operator", b"operator", "recovery_codes_left", b"recovery_codes_left", "staff", b"staff"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSessionResponse: _TypeAlias = GetSessionResponse  # noqa: Y015
+
+@_typing.final
+class ListOperatorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperatorsRequest: _TypeAlias = ListOperatorsRequest  # noqa: Y015
+
+@_typing.final
+class ListOperatorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operators(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operator]:
+        """In the order in which they were added.
+        zh: 运营员,按添加顺序。
+        """
+
+    def __init__(
+        self,
+        *,
+        operators: _abc.Iterable[Global___Operator] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operators", b"operators"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperatorsResponse: _TypeAlias = ListOperatorsResponse  # noqa: Y015
 
 @_typing.final
 class CreateOperatorRequest(_message.Message):
@@ -250,25 +324,38 @@ class CreateOperatorRequest(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     email: _builtins.str
+    """The address that the operator signs in with; unique.
+    zh: 登录邮箱,不可重复。
+    """
     name: _builtins.str
     role: Global___OperatorRole.ValueType
+    """What the operator may do.
+    zh: 运营员的角色,决定其权限。
+    """
     password: _builtins.str
-    """12 to 256 characters."""
+    """12 to 256 characters; without it one is made.
+    zh: 12 至 256 个字符;不给则自动生成。
+    """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         name: _builtins.str | None = ...,
         role: Global___OperatorRole.ValueType = ...,
-        password: _builtins.str = ...,
+        password: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "name", b"name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_password", b"_password", "name", b"name", "password", b"password"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "email", b"email", "name", b"name", "password", b"password", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_password", b"_password", "email", b"email", "name", b"name", "password", b"password", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__password: _TypeAlias = _typing.Literal["password"]  # noqa: Y015
+    _WhichOneofArgType__password: _TypeAlias = _typing.Literal["_password", b"_password"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__password) -> _WhichOneofReturnType__password | None: ...
 
 Global___CreateOperatorRequest: _TypeAlias = CreateOperatorRequest  # noqa: Y015
 
@@ -277,20 +364,305 @@ class CreateOperatorResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATOR_FIELD_NUMBER: _builtins.int
+    FIRST_PASSWORD_FIELD_NUMBER: _builtins.int
+    first_password: _builtins.str
+    """A password that was made; shown this once.
+    zh: 生成的初始密码,只显示这一次。
+    """
     @_builtins.property
-    def operator(self) -> Global___Operator: ...
+    def operator(self) -> Global___Operator:
+        """The operator as it is now.
+        zh: 当前的运营员信息。
+        """
+
     def __init__(
         self,
         *,
         operator: Global___Operator | None = ...,
+        first_password: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_password", b"_first_password", "first_password", b"first_password", "operator", b"operator"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_password", b"_first_password", "first_password", b"first_password", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first_password: _TypeAlias = _typing.Literal["first_password"]  # noqa: Y015
+    _WhichOneofArgType__first_password: _TypeAlias = _typing.Literal["_first_password", b"_first_password"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_password) -> _WhichOneofReturnType__first_password | None: ...
+
+Global___CreateOperatorResponse: _TypeAlias = CreateOperatorResponse  # noqa: Y015
+
+@_typing.final
+class UpdateOperatorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    RESET_PASSWORD_FIELD_NUMBER: _builtins.int
+    RESET_TOTP_FIELD_NUMBER: _builtins.int
+    END_SESSIONS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The operator's id.
+    zh: 运营员编号。
+    """
+    name: _builtins.str
+    role: Global___OperatorRole.ValueType
+    """What the operator may do.
+    zh: 运营员的角色,决定其权限。
+    """
+    enabled: _builtins.bool
+    reset_password: _builtins.bool
+    """Make a new first password and end all sessions.
+    zh: 生成新的初始密码并结束全部会话。
+    """
+    reset_totp: _builtins.bool
+    """Switch two-step sign-in off, for an operator who lost the authenticator and the recovery codes.
+    zh: 关闭两步验证,用于验证器与恢复码都已丢失的运营员。
+    """
+    end_sessions: _builtins.bool
+    """End all sessions.
+    zh: 结束该运营员的全部会话。
+    """
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str | None = ...,
+        role: Global___OperatorRole.ValueType | None = ...,
+        enabled: _builtins.bool | None = ...,
+        reset_password: _builtins.bool | None = ...,
+        reset_totp: _builtins.bool | None = ...,
+        end_sessions: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_end_sessions", b"_end_sessions", "_name", b"_name", "_reset_password", b"_reset_password", "_reset_totp", b"_reset_totp", "_role", b"_role", "enabled", b"enabled", "end_sessions", b"end_sessions", "name", b"name", "reset_password", b"reset_password", "reset_totp", b"reset_totp", "role", b"role"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_end_sessions", b"_end_sessions", "_name", b"_name", "_reset_password", b"_reset_password", "_reset_totp", b"_reset_totp", "_role", b"_role", "enabled", b"enabled", "end_sessions", b"end_sessions", "id", b"id", "name", b"name", "reset_password", b"reset_password", "reset_totp", b"reset_totp", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__end_sessions: _TypeAlias = _typing.Literal["end_sessions"]  # noqa: Y015
+    _WhichOneofArgType__end_sessions: _TypeAlias = _typing.Literal["_end_sessions", b"_end_sessions"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__reset_password: _TypeAlias = _typing.Literal["reset_password"]  # noqa: Y015
+    _WhichOneofArgType__reset_password: _TypeAlias = _typing.Literal["_reset_password", b"_reset_password"]  # noqa: Y015
+    _WhichOneofReturnType__reset_totp: _TypeAlias = _typing.Literal["reset_totp"]  # noqa: Y015
+    _WhichOneofArgType__reset_totp: _TypeAlias = _typing.Literal["_reset_totp", b"_reset_totp"]  # noqa: Y015
+    _WhichOneofReturnType__role: _TypeAlias = _typing.Literal["role"]  # noqa: Y015
+    _WhichOneofArgType__role: _TypeAlias = _typing.Literal["_role", b"_role"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_sessions) -> _WhichOneofReturnType__end_sessions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reset_password) -> _WhichOneofReturnType__reset_password | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reset_totp) -> _WhichOneofReturnType__reset_totp | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__role) -> _WhichOneofReturnType__role | None: ...
+
+Global___UpdateOperatorRequest: _TypeAlias = UpdateOperatorRequest  # noqa: Y015
+
+@_typing.final
+class UpdateOperatorResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    FIRST_PASSWORD_FIELD_NUMBER: _builtins.int
+    first_password: _builtins.str
+    """After a reset; shown this once.
+    zh: 重置后的初始密码,只显示这一次。
+    """
+    @_builtins.property
+    def operator(self) -> Global___Operator:
+        """The operator as it is now.
+        zh: 当前的运营员信息。
+        """
+
+    def __init__(
+        self,
+        *,
+        operator: Global___Operator | None = ...,
+        first_password: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_password", b"_first_password", "first_password", b"first_password", "operator", b"operator"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_password", b"_first_password", "first_password", b"first_password", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first_password: _TypeAlias = _typing.Literal["first_password"]  # noqa: Y015
+    _WhichOneofArgType__first_password: _TypeAlias = _typing.Literal["_first_password", b"_first_password"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_password) -> _WhichOneofReturnType__first_password | None: ...
+
+Global___UpdateOperatorResponse: _TypeAlias = UpdateOperatorResponse  # noqa: Y015
+
+@_typing.final
+class BeginTotpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateOperatorResponse: _TypeAlias = CreateOperatorResponse  # noqa: Y015
+Global___BeginTotpRequest: _TypeAlias = BeginTotpRequest  # noqa: Y015
+
+@_typing.final
+class BeginTotpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """Base32, to be typed in."""
+    uri: _builtins.str
+    """otpauth://…, to be shown as a QR code."""
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginTotpResponse: _TypeAlias = BeginTotpResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmTotpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Six digits of the new key."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTotpRequest: _TypeAlias = ConfirmTotpRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmTotpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each signs in once in place of a one-time code."""
+
+    def __init__(
+        self,
+        *,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTotpResponse: _TypeAlias = ConfirmTotpResponse  # noqa: Y015
+
+@_typing.final
+class DisableTotpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    code: _builtins.str
+    """Six digits or a recovery code."""
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "password", b"password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableTotpRequest: _TypeAlias = DisableTotpRequest  # noqa: Y015
+
+@_typing.final
+class DisableTotpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableTotpResponse: _TypeAlias = DisableTotpResponse  # noqa: Y015
+
+@_typing.final
+class ReplaceRecoveryCodesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    code: _builtins.str
+    """Six digits or a recovery code."""
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "password", b"password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceRecoveryCodesRequest: _TypeAlias = ReplaceRecoveryCodesRequest  # noqa: Y015
+
+@_typing.final
+class ReplaceRecoveryCodesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceRecoveryCodesResponse: _TypeAlias = ReplaceRecoveryCodesResponse  # noqa: Y015
 
 @_typing.final
 class ChangePasswordRequest(_message.Message):

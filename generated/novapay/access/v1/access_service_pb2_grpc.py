@@ -49,10 +49,40 @@ class AccessServiceStub:
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionRequest.SerializeToString,
                 response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionResponse.FromString,
                 _registered_method=True)
+        self.ListOperators = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ListOperators',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsResponse.FromString,
+                _registered_method=True)
         self.CreateOperator = channel.unary_unary(
                 '/novapay.access.v1.AccessService/CreateOperator',
                 request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
                 response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
+                _registered_method=True)
+        self.UpdateOperator = channel.unary_unary(
+                '/novapay.access.v1.AccessService/UpdateOperator',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorResponse.FromString,
+                _registered_method=True)
+        self.BeginTotp = channel.unary_unary(
+                '/novapay.access.v1.AccessService/BeginTotp',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpResponse.FromString,
+                _registered_method=True)
+        self.ConfirmTotp = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ConfirmTotp',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpResponse.FromString,
+                _registered_method=True)
+        self.DisableTotp = channel.unary_unary(
+                '/novapay.access.v1.AccessService/DisableTotp',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpResponse.FromString,
+                _registered_method=True)
+        self.ReplaceRecoveryCodes = channel.unary_unary(
+                '/novapay.access.v1.AccessService/ReplaceRecoveryCodes',
+                request_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesRequest.SerializeToString,
+                response_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesResponse.FromString,
                 _registered_method=True)
         self.ChangePassword = channel.unary_unary(
                 '/novapay.access.v1.AccessService/ChangePassword',
@@ -110,8 +140,54 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOperators(self, request, context):
+        """List the operators.
+        zh: 获取运营员列表
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateOperator(self, request, context):
-        """Add an operator.
+        """Add an operator. Without a password one is made, shown this once, and must be changed at the first sign-in.
+        zh: 新增运营员;不给密码则生成一个初始密码,只显示这一次,首次登录后必须修改。
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOperator(self, request, context):
+        """Rename an operator, change the role, enable or disable, reset the password, switch two-step sign-in off, or end the
+        sessions. The last enabled SUPER_ADMIN stays one.
+        zh: 修改运营员:姓名、角色、启用或停用、重置密码、关闭两步验证、结束会话。最后一个启用的超级管理员不能被停用或降级。
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginTotp(self, request, context):
+        """A new TOTP key for the caller's authenticator; it counts once ConfirmTotp has seen a code of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmTotp(self, request, context):
+        """Switch two-step sign-in on. Ends the caller's other sessions and shows the recovery codes, this once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableTotp(self, request, context):
+        """Switch two-step sign-in off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceRecoveryCodes(self, request, context):
+        """New recovery codes for the caller, shown this once; those before open nothing any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,10 +255,40 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionRequest.FromString,
                     response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.GetSessionResponse.SerializeToString,
             ),
+            'ListOperators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperators,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsResponse.SerializeToString,
+            ),
             'CreateOperator': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateOperator,
                     request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.FromString,
                     response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.SerializeToString,
+            ),
+            'UpdateOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOperator,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorResponse.SerializeToString,
+            ),
+            'BeginTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginTotp,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpResponse.SerializeToString,
+            ),
+            'ConfirmTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmTotp,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpResponse.SerializeToString,
+            ),
+            'DisableTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableTotp,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpResponse.SerializeToString,
+            ),
+            'ReplaceRecoveryCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceRecoveryCodes,
+                    request_deserializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesRequest.FromString,
+                    response_serializer=novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesResponse.SerializeToString,
             ),
             'ChangePassword': grpc.unary_unary_rpc_method_handler(
                     servicer.ChangePassword,
@@ -307,6 +413,33 @@ class AccessService:
             _registered_method=True)
 
     @staticmethod
+    def ListOperators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ListOperators',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ListOperatorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateOperator(request,
             target,
             options=(),
@@ -323,6 +456,141 @@ class AccessService:
             '/novapay.access.v1.AccessService/CreateOperator',
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorRequest.SerializeToString,
             novapay_dot_access_dot_v1_dot_access__service__pb2.CreateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/UpdateOperator',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.UpdateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/BeginTotp',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.BeginTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ConfirmTotp',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ConfirmTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/DisableTotp',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.DisableTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceRecoveryCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.access.v1.AccessService/ReplaceRecoveryCodes',
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesRequest.SerializeToString,
+            novapay_dot_access_dot_v1_dot_access__service__pb2.ReplaceRecoveryCodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

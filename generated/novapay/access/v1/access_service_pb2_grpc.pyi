@@ -37,8 +37,27 @@ class AccessServiceStub:
     """End the caller's session on the server."""
     GetSession: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.GetSessionRequest, _access_service_pb2.GetSessionResponse]
     """Who the session belongs to."""
+    ListOperators: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListOperatorsRequest, _access_service_pb2.ListOperatorsResponse]
+    """List the operators.
+    zh: 获取运营员列表
+    """
     CreateOperator: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.CreateOperatorRequest, _access_service_pb2.CreateOperatorResponse]
-    """Add an operator."""
+    """Add an operator. Without a password one is made, shown this once, and must be changed at the first sign-in.
+    zh: 新增运营员;不给密码则生成一个初始密码,只显示这一次,首次登录后必须修改。
+    """
+    UpdateOperator: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.UpdateOperatorRequest, _access_service_pb2.UpdateOperatorResponse]
+    """Rename an operator, change the role, enable or disable, reset the password, switch two-step sign-in off, or end the
+    sessions. The last enabled SUPER_ADMIN stays one.
+    zh: 修改运营员:姓名、角色、启用或停用、重置密码、关闭两步验证、结束会话。最后一个启用的超级管理员不能被停用或降级。
+    """
+    BeginTotp: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.BeginTotpRequest, _access_service_pb2.BeginTotpResponse]
+    """A new TOTP key for the caller's authenticator; it counts once ConfirmTotp has seen a code of it."""
+    ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ConfirmTotpRequest, _access_service_pb2.ConfirmTotpResponse]
+    """Switch two-step sign-in on. Ends the caller's other sessions and shows the recovery codes, this once."""
+    DisableTotp: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.DisableTotpRequest, _access_service_pb2.DisableTotpResponse]
+    """Switch two-step sign-in off."""
+    ReplaceRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ReplaceRecoveryCodesRequest, _access_service_pb2.ReplaceRecoveryCodesResponse]
+    """New recovery codes for the caller, shown this once; those before open nothing any more."""
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ChangePasswordRequest, _access_service_pb2.ChangePasswordResponse]
     """Change the caller's own password; ends their other sessions."""
     RegisterMerchant: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RegisterMerchantRequest, _access_service_pb2.RegisterMerchantResponse]
@@ -65,8 +84,27 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """End the caller's session on the server."""
     GetSession: _aio.UnaryUnaryMultiCallable[_access_service_pb2.GetSessionRequest, _access_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Who the session belongs to."""
+    ListOperators: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListOperatorsRequest, _access_service_pb2.ListOperatorsResponse]  # type: ignore[assignment]
+    """List the operators.
+    zh: 获取运营员列表
+    """
     CreateOperator: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateOperatorRequest, _access_service_pb2.CreateOperatorResponse]  # type: ignore[assignment]
-    """Add an operator."""
+    """Add an operator. Without a password one is made, shown this once, and must be changed at the first sign-in.
+    zh: 新增运营员;不给密码则生成一个初始密码,只显示这一次,首次登录后必须修改。
+    """
+    UpdateOperator: _aio.UnaryUnaryMultiCallable[_access_service_pb2.UpdateOperatorRequest, _access_service_pb2.UpdateOperatorResponse]  # type: ignore[assignment]
+    """Rename an operator, change the role, enable or disable, reset the password, switch two-step sign-in off, or end the
+    sessions. The last enabled SUPER_ADMIN stays one.
+    zh: 修改运营员:姓名、角色、启用或停用、重置密码、关闭两步验证、结束会话。最后一个启用的超级管理员不能被停用或降级。
+    """
+    BeginTotp: _aio.UnaryUnaryMultiCallable[_access_service_pb2.BeginTotpRequest, _access_service_pb2.BeginTotpResponse]  # type: ignore[assignment]
+    """A new TOTP key for the caller's authenticator; it counts once ConfirmTotp has seen a code of it."""
+    ConfirmTotp: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ConfirmTotpRequest, _access_service_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
+    """Switch two-step sign-in on. Ends the caller's other sessions and shows the recovery codes, this once."""
+    DisableTotp: _aio.UnaryUnaryMultiCallable[_access_service_pb2.DisableTotpRequest, _access_service_pb2.DisableTotpResponse]  # type: ignore[assignment]
+    """Switch two-step sign-in off."""
+    ReplaceRecoveryCodes: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ReplaceRecoveryCodesRequest, _access_service_pb2.ReplaceRecoveryCodesResponse]  # type: ignore[assignment]
+    """New recovery codes for the caller, shown this once; those before open nothing any more."""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ChangePasswordRequest, _access_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Change the caller's own password; ends their other sessions."""
     RegisterMerchant: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RegisterMerchantRequest, _access_service_pb2.RegisterMerchantResponse]  # type: ignore[assignment]
@@ -110,12 +148,67 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         """Who the session belongs to."""
 
     @_abc_1.abstractmethod
+    def ListOperators(
+        self,
+        request: _access_service_pb2.ListOperatorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListOperatorsResponse, _abc.Awaitable[_access_service_pb2.ListOperatorsResponse]]:
+        """List the operators.
+        zh: 获取运营员列表
+        """
+
+    @_abc_1.abstractmethod
     def CreateOperator(
         self,
         request: _access_service_pb2.CreateOperatorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.CreateOperatorResponse, _abc.Awaitable[_access_service_pb2.CreateOperatorResponse]]:
-        """Add an operator."""
+        """Add an operator. Without a password one is made, shown this once, and must be changed at the first sign-in.
+        zh: 新增运营员;不给密码则生成一个初始密码,只显示这一次,首次登录后必须修改。
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateOperator(
+        self,
+        request: _access_service_pb2.UpdateOperatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.UpdateOperatorResponse, _abc.Awaitable[_access_service_pb2.UpdateOperatorResponse]]:
+        """Rename an operator, change the role, enable or disable, reset the password, switch two-step sign-in off, or end the
+        sessions. The last enabled SUPER_ADMIN stays one.
+        zh: 修改运营员:姓名、角色、启用或停用、重置密码、关闭两步验证、结束会话。最后一个启用的超级管理员不能被停用或降级。
+        """
+
+    @_abc_1.abstractmethod
+    def BeginTotp(
+        self,
+        request: _access_service_pb2.BeginTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.BeginTotpResponse, _abc.Awaitable[_access_service_pb2.BeginTotpResponse]]:
+        """A new TOTP key for the caller's authenticator; it counts once ConfirmTotp has seen a code of it."""
+
+    @_abc_1.abstractmethod
+    def ConfirmTotp(
+        self,
+        request: _access_service_pb2.ConfirmTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ConfirmTotpResponse, _abc.Awaitable[_access_service_pb2.ConfirmTotpResponse]]:
+        """Switch two-step sign-in on. Ends the caller's other sessions and shows the recovery codes, this once."""
+
+    @_abc_1.abstractmethod
+    def DisableTotp(
+        self,
+        request: _access_service_pb2.DisableTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.DisableTotpResponse, _abc.Awaitable[_access_service_pb2.DisableTotpResponse]]:
+        """Switch two-step sign-in off."""
+
+    @_abc_1.abstractmethod
+    def ReplaceRecoveryCodes(
+        self,
+        request: _access_service_pb2.ReplaceRecoveryCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ReplaceRecoveryCodesResponse, _abc.Awaitable[_access_service_pb2.ReplaceRecoveryCodesResponse]]:
+        """New recovery codes for the caller, shown this once; those before open nothing any more."""
 
     @_abc_1.abstractmethod
     def ChangePassword(

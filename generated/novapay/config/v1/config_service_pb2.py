@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from novapay.options.v1 import options_pb2 as novapay_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&novapay/config/v1/config_service.proto\x12\x11novapay.config.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a novapay/options/v1/options.proto\"\x87\x01\n\x0cSystemConfig\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x12\n\x05label\x18\x04 \x01(\tH\x00\x88\x01\x01\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_label\"\x1a\n\x18ListSystemConfigsRequest\"M\n\x19ListSystemConfigsResponse\x12\x30\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\x1f.novapay.config.v1.SystemConfig\"\x9a\x01\n\x12SystemConfigChange\x12\x16\n\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\x05value\x18\x02 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x02\xb2\xbb\x18\x02\x38\x01\x12\x1b\n\x05group\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x88\x01\x01\x12\x1c\n\x05label\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x01\x88\x01\x01\x42\x08\n\x06_groupB\x08\n\x06_label\"`\n\x1aUpdateSystemConfigsRequest\x12\x42\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32%.novapay.config.v1.SystemConfigChangeB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"?\n\x1bUpdateSystemConfigsResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07updated\x18\x02 \x01(\x05\"\x82\x02\n\x0b\x41uditRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x1b\n\x06\x62\x65\x66ore\x18\x06 \x01(\tB\x06\xb2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x1a\n\x05\x61\x66ter\x18\x07 \x01(\tB\x06\xb2\xbb\x18\x02\x08\x01H\x01\x88\x01\x01\x12\x1b\n\x0e\x63lient_address\x18\x08 \x01(\tH\x02\x88\x01\x01\x12\x12\n\nrequest_id\x18\t \x01(\tB\t\n\x07_beforeB\x08\n\x06_afterB\x11\n\x0f_client_address\"\xa7\x01\n\x17ListAuditRecordsRequest\x12\x1d\n\x06target\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x00\x88\x01\x01\x12\"\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x01H\x01\x88\x01\x01\x12!\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x02\x88\x01\x01\x42\t\n\x07_targetB\x0c\n\n_page_sizeB\r\n\x0b_page_token\"l\n\x18ListAuditRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.novapay.config.v1.AuditRecord\x12\x1f\n\x0fnext_page_token\x18\x02 \x01(\tB\x06\xb2\xbb\x18\x02\x18\x01\x32\xae\x04\n\rConfigService\x12\xc6\x01\n\x11ListSystemConfigs\x12+.novapay.config.v1.ListSystemConfigsRequest\x1a,.novapay.config.v1.ListSystemConfigsResponse\"V\xaa\xbb\x18\x32\n\x01\x03\x12\x0bSUPER_ADMIN\x12\tOPS_ADMIN\x12\rFINANCE_ADMIN\x12\x06VIEWER\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/admin/system-config\x12\xad\x01\n\x13UpdateSystemConfigs\x12-.novapay.config.v1.UpdateSystemConfigsRequest\x1a..novapay.config.v1.UpdateSystemConfigsResponse\"7\xaa\xbb\x18\x10\n\x01\x03\x12\x0bSUPER_ADMIN\x82\xd3\xe4\x93\x02\x1d\x1a\x18/api/admin/system-config:\x01*\x12\xa3\x01\n\x10ListAuditRecords\x12*.novapay.config.v1.ListAuditRecordsRequest\x1a+.novapay.config.v1.ListAuditRecordsResponse\"6\xaa\xbb\x18\x32\n\x01\x03\x12\x0bSUPER_ADMIN\x12\tOPS_ADMIN\x12\rFINANCE_ADMIN\x12\x06VIEWERb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&novapay/config/v1/config_service.proto\x12\x11novapay.config.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a novapay/options/v1/options.proto\"\xe8\x01\n\x0cSystemConfig\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x12\n\x05label\x18\x04 \x01(\tH\x00\x88\x01\x01\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdefault_value\x18\x06 \x01(\t\x12\x17\n\nupdated_by\x18\x07 \x01(\tH\x01\x88\x01\x01\x12\x0f\n\x07minimum\x18\x08 \x01(\t\x12\x0f\n\x07maximum\x18\t \x01(\tB\x08\n\x06_labelB\r\n\x0b_updated_by\"\x1a\n\x18ListSystemConfigsRequest\"M\n\x19ListSystemConfigsResponse\x12\x30\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\x1f.novapay.config.v1.SystemConfig\"\x9a\x01\n\x12SystemConfigChange\x12\x16\n\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\x05value\x18\x02 \x01(\tB\x0e\xbaH\x05r\x03\x18\x80\x02\xb2\xbb\x18\x02\x38\x01\x12\x1b\n\x05group\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x88\x01\x01\x12\x1c\n\x05label\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x01\x88\x01\x01\x42\x08\n\x06_groupB\x08\n\x06_label\"`\n\x1aUpdateSystemConfigsRequest\x12\x42\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32%.novapay.config.v1.SystemConfigChangeB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"?\n\x1bUpdateSystemConfigsResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07updated\x18\x02 \x01(\x05\"\xc2\x02\n\x0b\x41uditRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x1b\n\x06\x62\x65\x66ore\x18\x06 \x01(\tB\x06\xb2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x1a\n\x05\x61\x66ter\x18\x07 \x01(\tB\x06\xb2\xbb\x18\x02\x08\x01H\x01\x88\x01\x01\x12\x1b\n\x0e\x63lient_address\x18\x08 \x01(\tH\x02\x88\x01\x01\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x13\n\x06reason\x18\n \x01(\tH\x03\x88\x01\x01\x12\x10\n\x08sequence\x18\x0b \x01(\x03\x12\x0c\n\x04hash\x18\x0c \x01(\tB\t\n\x07_beforeB\x08\n\x06_afterB\x11\n\x0f_client_addressB\t\n\x07_reason\"\xf8\x01\n\x17ListAuditRecordsRequest\x12\x1d\n\x06target\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01H\x00\x88\x01\x01\x12\"\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x01H\x01\x88\x01\x01\x12!\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x02\x88\x01\x01\x12\x1c\n\x05\x61\x63tor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01H\x03\x88\x01\x01\x12\x1c\n\x06\x61\x63tion\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x04\x88\x01\x01\x42\t\n\x07_targetB\x0c\n\n_page_sizeB\r\n\x0b_page_tokenB\x08\n\x06_actorB\t\n\x07_action\"l\n\x18ListAuditRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.novapay.config.v1.AuditRecord\x12\x1f\n\x0fnext_page_token\x18\x02 \x01(\tB\x06\xb2\xbb\x18\x02\x18\x01\"N\n\x15VerifyAuditLogRequest\x12#\n\rfrom_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_from_sequence\"\xa4\x01\n\x16VerifyAuditLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x15\n\rnext_sequence\x18\x03 \x01(\x03\x12\x17\n\x0f\x62roken_sequence\x18\x04 \x01(\x03\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12\x15\n\rlast_sequence\x18\x06 \x01(\x03\x12\x11\n\tlast_hash\x18\x07 \x01(\t2\x9b\x06\n\rConfigService\x12\xc6\x01\n\x11ListSystemConfigs\x12+.novapay.config.v1.ListSystemConfigsRequest\x1a,.novapay.config.v1.ListSystemConfigsResponse\"V\xaa\xbb\x18\x32\n\x01\x03\x12\x0bSUPER_ADMIN\x12\tOPS_ADMIN\x12\rFINANCE_ADMIN\x12\x06VIEWER\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/admin/system-config\x12\xad\x01\n\x13UpdateSystemConfigs\x12-.novapay.config.v1.UpdateSystemConfigsRequest\x1a..novapay.config.v1.UpdateSystemConfigsResponse\"7\xaa\xbb\x18\x10\n\x01\x03\x12\x0bSUPER_ADMIN\x82\xd3\xe4\x93\x02\x1d\x1a\x18/api/admin/system-config:\x01*\x12\xc3\x01\n\x10ListAuditRecords\x12*.novapay.config.v1.ListAuditRecordsRequest\x1a+.novapay.config.v1.ListAuditRecordsResponse\"V\xaa\xbb\x18\x32\n\x01\x03\x12\x0bSUPER_ADMIN\x12\tOPS_ADMIN\x12\rFINANCE_ADMIN\x12\x06VIEWER\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/admin/audit-records\x12\xca\x01\n\x0eVerifyAuditLog\x12(.novapay.config.v1.VerifyAuditLogRequest\x1a).novapay.config.v1.VerifyAuditLogResponse\"c\xaa\xbb\x18\x32\n\x01\x03\x12\x0bSUPER_ADMIN\x12\tOPS_ADMIN\x12\rFINANCE_ADMIN\x12\x06VIEWER\x82\xd3\xe4\x93\x02\'\x12%/api/admin/audit-records/verificationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,32 +55,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\001'
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['actor']._serialized_options = b'\272H\005r\003\030\376\001'
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['action']._loaded_options = None
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['action']._serialized_options = b'\272H\004r\002\030@'
   _globals['_LISTAUDITRECORDSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
   _globals['_LISTAUDITRECORDSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\262\273\030\002\030\001'
+  _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['from_sequence']._loaded_options = None
+  _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['from_sequence']._serialized_options = b'\272H\004\"\002(\001'
   _globals['_CONFIGSERVICE'].methods_by_name['ListSystemConfigs']._loaded_options = None
   _globals['_CONFIGSERVICE'].methods_by_name['ListSystemConfigs']._serialized_options = b'\252\273\0302\n\001\003\022\013SUPER_ADMIN\022\tOPS_ADMIN\022\rFINANCE_ADMIN\022\006VIEWER\202\323\344\223\002\032\022\030/api/admin/system-config'
   _globals['_CONFIGSERVICE'].methods_by_name['UpdateSystemConfigs']._loaded_options = None
   _globals['_CONFIGSERVICE'].methods_by_name['UpdateSystemConfigs']._serialized_options = b'\252\273\030\020\n\001\003\022\013SUPER_ADMIN\202\323\344\223\002\035\032\030/api/admin/system-config:\001*'
   _globals['_CONFIGSERVICE'].methods_by_name['ListAuditRecords']._loaded_options = None
-  _globals['_CONFIGSERVICE'].methods_by_name['ListAuditRecords']._serialized_options = b'\252\273\0302\n\001\003\022\013SUPER_ADMIN\022\tOPS_ADMIN\022\rFINANCE_ADMIN\022\006VIEWER'
+  _globals['_CONFIGSERVICE'].methods_by_name['ListAuditRecords']._serialized_options = b'\252\273\0302\n\001\003\022\013SUPER_ADMIN\022\tOPS_ADMIN\022\rFINANCE_ADMIN\022\006VIEWER\202\323\344\223\002\032\022\030/api/admin/audit-records'
+  _globals['_CONFIGSERVICE'].methods_by_name['VerifyAuditLog']._loaded_options = None
+  _globals['_CONFIGSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\252\273\0302\n\001\003\022\013SUPER_ADMIN\022\tOPS_ADMIN\022\rFINANCE_ADMIN\022\006VIEWER\202\323\344\223\002\'\022%/api/admin/audit-records/verification'
   _globals['_SYSTEMCONFIG']._serialized_start=188
-  _globals['_SYSTEMCONFIG']._serialized_end=323
-  _globals['_LISTSYSTEMCONFIGSREQUEST']._serialized_start=325
-  _globals['_LISTSYSTEMCONFIGSREQUEST']._serialized_end=351
-  _globals['_LISTSYSTEMCONFIGSRESPONSE']._serialized_start=353
-  _globals['_LISTSYSTEMCONFIGSRESPONSE']._serialized_end=430
-  _globals['_SYSTEMCONFIGCHANGE']._serialized_start=433
-  _globals['_SYSTEMCONFIGCHANGE']._serialized_end=587
-  _globals['_UPDATESYSTEMCONFIGSREQUEST']._serialized_start=589
-  _globals['_UPDATESYSTEMCONFIGSREQUEST']._serialized_end=685
-  _globals['_UPDATESYSTEMCONFIGSRESPONSE']._serialized_start=687
-  _globals['_UPDATESYSTEMCONFIGSRESPONSE']._serialized_end=750
-  _globals['_AUDITRECORD']._serialized_start=753
-  _globals['_AUDITRECORD']._serialized_end=1011
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=1014
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=1181
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1183
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1291
-  _globals['_CONFIGSERVICE']._serialized_start=1294
-  _globals['_CONFIGSERVICE']._serialized_end=1852
+  _globals['_SYSTEMCONFIG']._serialized_end=420
+  _globals['_LISTSYSTEMCONFIGSREQUEST']._serialized_start=422
+  _globals['_LISTSYSTEMCONFIGSREQUEST']._serialized_end=448
+  _globals['_LISTSYSTEMCONFIGSRESPONSE']._serialized_start=450
+  _globals['_LISTSYSTEMCONFIGSRESPONSE']._serialized_end=527
+  _globals['_SYSTEMCONFIGCHANGE']._serialized_start=530
+  _globals['_SYSTEMCONFIGCHANGE']._serialized_end=684
+  _globals['_UPDATESYSTEMCONFIGSREQUEST']._serialized_start=686
+  _globals['_UPDATESYSTEMCONFIGSREQUEST']._serialized_end=782
+  _globals['_UPDATESYSTEMCONFIGSRESPONSE']._serialized_start=784
+  _globals['_UPDATESYSTEMCONFIGSRESPONSE']._serialized_end=847
+  _globals['_AUDITRECORD']._serialized_start=850
+  _globals['_AUDITRECORD']._serialized_end=1172
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=1175
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=1423
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1425
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1533
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1535
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1613
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1616
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1780
+  _globals['_CONFIGSERVICE']._serialized_start=1783
+  _globals['_CONFIGSERVICE']._serialized_end=2578
 # @@protoc_insertion_point(module_scope)

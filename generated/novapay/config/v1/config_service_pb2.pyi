@@ -28,10 +28,30 @@ class SystemConfig(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    UPDATED_BY_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     value: _builtins.str
     group: _builtins.str
     label: _builtins.str
+    default_value: _builtins.str
+    """What it is unless somebody changes it; from the environment.
+    zh: 未被修改时的默认值,来自环境变量。
+    """
+    updated_by: _builtins.str
+    """Who changed it last; empty for a default.
+    zh: 最近的修改人;默认值则为空。
+    """
+    minimum: _builtins.str
+    """The smallest value that it takes.
+    zh: 可取的最小值。
+    """
+    maximum: _builtins.str
+    """The largest value that it takes.
+    zh: 可取的最大值。
+    """
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed; the start of the schema for a default.
@@ -46,14 +66,23 @@ class SystemConfig(_message.Message):
         group: _builtins.str = ...,
         label: _builtins.str | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        default_value: _builtins.str = ...,
+        updated_by: _builtins.str | None = ...,
+        minimum: _builtins.str = ...,
+        maximum: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_updated_by", b"_updated_by", "label", b"label", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "group", b"group", "key", b"key", "label", b"label", "updated_at", b"updated_at", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_updated_by", b"_updated_by", "default_value", b"default_value", "group", b"group", "key", b"key", "label", b"label", "maximum", b"maximum", "minimum", b"minimum", "updated_at", b"updated_at", "updated_by", b"updated_by", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    _WhichOneofReturnType__updated_by: _TypeAlias = _typing.Literal["updated_by"]  # noqa: Y015
+    _WhichOneofArgType__updated_by: _TypeAlias = _typing.Literal["_updated_by", b"_updated_by"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__updated_by) -> _WhichOneofReturnType__updated_by | None: ...
 
 Global___SystemConfig: _TypeAlias = SystemConfig  # noqa: Y015
 
@@ -177,7 +206,7 @@ Global___UpdateSystemConfigsResponse: _TypeAlias = UpdateSystemConfigsResponse  
 
 @_typing.final
 class AuditRecord(_message.Message):
-    """Who changed what, from where."""
+    """Who changed what, from where. Each record carries a hash over its content and the record before it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -190,20 +219,56 @@ class AuditRecord(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     actor: _builtins.str
-    """An operator's email address, or service."""
+    """An operator's email address, a member of a merchant's staff, or what kind of caller it was.
+    zh: 操作人:运营员邮箱、商户成员,或调用方类别。
+    """
     action: _builtins.str
-    """Such as merchant.update."""
+    """Such as merchant.update.
+    zh: 操作,例如 merchant.update。
+    """
     target: _builtins.str
-    """Kind and id of the thing changed."""
+    """Kind and id of the thing changed.
+    zh: 被修改的对象:种类与编号。
+    """
     before: _builtins.str
-    """JSON objects; secrets are masked."""
+    """JSON objects; secrets are masked.
+    zh: 修改前的值;密钥已遮盖。
+    """
     after: _builtins.str
+    """What it is afterwards; secrets are masked.
+    zh: 修改后的值;密钥已遮盖。
+    """
     client_address: _builtins.str
+    """Where it was done from.
+    zh: 操作来源地址。
+    """
     request_id: _builtins.str
+    """Of the request that did it.
+    zh: 该操作的请求编号。
+    """
+    reason: _builtins.str
+    """Why, in the words of whoever did it (the header x-novapay-reason).
+    zh: 操作原因(请求头 x-novapay-reason)。
+    """
+    sequence: _builtins.int
+    """The record's place in the chain, without gaps from 1.
+    zh: 在链中的序号,从 1 起连续。
+    """
+    hash: _builtins.str
+    """Hex SHA-256 over the hash before it and the record's content.
+    zh: 十六进制 SHA-256,覆盖前一条的哈希与本条内容。
+    """
     @_builtins.property
-    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it was done.
+        zh: 操作时间。
+        """
+
     def __init__(
         self,
         *,
@@ -216,10 +281,13 @@ class AuditRecord(_message.Message):
         after: _builtins.str | None = ...,
         client_address: _builtins.str | None = ...,
         request_id: _builtins.str = ...,
+        reason: _builtins.str | None = ...,
+        sequence: _builtins.int = ...,
+        hash: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_before", b"_before", "_client_address", b"_client_address", "after", b"after", "at", b"at", "before", b"before", "client_address", b"client_address"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_before", b"_before", "_client_address", b"_client_address", "_reason", b"_reason", "after", b"after", "at", b"at", "before", b"before", "client_address", b"client_address", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_before", b"_before", "_client_address", b"_client_address", "action", b"action", "actor", b"actor", "after", b"after", "at", b"at", "before", b"before", "client_address", b"client_address", "id", b"id", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_before", b"_before", "_client_address", b"_client_address", "_reason", b"_reason", "action", b"action", "actor", b"actor", "after", b"after", "at", b"at", "before", b"before", "client_address", b"client_address", "hash", b"hash", "id", b"id", "reason", b"reason", "request_id", b"request_id", "sequence", b"sequence", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
     _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
@@ -227,12 +295,16 @@ class AuditRecord(_message.Message):
     _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
     _WhichOneofReturnType__client_address: _TypeAlias = _typing.Literal["client_address"]  # noqa: Y015
     _WhichOneofArgType__client_address: _TypeAlias = _typing.Literal["_client_address", b"_client_address"]  # noqa: Y015
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__client_address) -> _WhichOneofReturnType__client_address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
 Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
 
@@ -243,27 +315,49 @@ class ListAuditRecordsRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     target: _builtins.str
-    """Only records about this target, such as merchant:mch_…."""
+    """Only records about this target, such as merchant:mch_….
+    zh: 只看该对象的记录,例如 merchant:mch_…。
+    """
     page_size: _builtins.int
     page_token: _builtins.str
+    actor: _builtins.str
+    """Only what this actor did.
+    zh: 只看该操作人的记录。
+    """
+    action: _builtins.str
+    """Only this action, such as merchant.update.
+    zh: 只看该操作,例如 merchant.update。
+    """
     def __init__(
         self,
         *,
         target: _builtins.str | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str | None = ...,
+        actor: _builtins.str | None = ...,
+        action: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "_page_token", b"_page_token", "_target", b"_target", "page_size", b"page_size", "page_token", b"page_token", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_action", b"_action", "_actor", b"_actor", "_page_size", b"_page_size", "_page_token", b"_page_token", "_target", b"_target", "action", b"action", "actor", b"actor", "page_size", b"page_size", "page_token", b"page_token", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "_page_token", b"_page_token", "_target", b"_target", "page_size", b"page_size", "page_token", b"page_token", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_action", b"_action", "_actor", b"_actor", "_page_size", b"_page_size", "_page_token", b"_page_token", "_target", b"_target", "action", b"action", "actor", b"actor", "page_size", b"page_size", "page_token", b"page_token", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__action: _TypeAlias = _typing.Literal["action"]  # noqa: Y015
+    _WhichOneofArgType__action: _TypeAlias = _typing.Literal["_action", b"_action"]  # noqa: Y015
+    _WhichOneofReturnType__actor: _TypeAlias = _typing.Literal["actor"]  # noqa: Y015
+    _WhichOneofArgType__actor: _TypeAlias = _typing.Literal["_actor", b"_actor"]  # noqa: Y015
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
     _WhichOneofReturnType__page_token: _TypeAlias = _typing.Literal["page_token"]  # noqa: Y015
     _WhichOneofArgType__page_token: _TypeAlias = _typing.Literal["_page_token", b"_page_token"]  # noqa: Y015
     _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
     _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__action) -> _WhichOneofReturnType__action | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__actor) -> _WhichOneofReturnType__actor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
     @_typing.overload
@@ -281,7 +375,11 @@ class ListAuditRecordsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
-    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]: ...
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
+        """The records, newest first.
+        zh: 审计记录,最新的在前。
+        """
+
     def __init__(
         self,
         *,
@@ -295,3 +393,85 @@ class ListAuditRecordsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAuditRecordsResponse: _TypeAlias = ListAuditRecordsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    from_sequence: _builtins.int
+    """Where to begin; 1 or nothing: with the first record.
+    zh: 从该序号开始;不给则从第一条开始。
+    """
+    def __init__(
+        self,
+        *,
+        from_sequence: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_sequence", b"_from_sequence", "from_sequence", b"from_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_sequence", b"_from_sequence", "from_sequence", b"from_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from_sequence: _TypeAlias = _typing.Literal["from_sequence"]  # noqa: Y015
+    _WhichOneofArgType__from_sequence: _TypeAlias = _typing.Literal["_from_sequence", b"_from_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_sequence) -> _WhichOneofReturnType__from_sequence | None: ...
+
+Global___VerifyAuditLogRequest: _TypeAlias = VerifyAuditLogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTACT_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
+    NEXT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    BROKEN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_HASH_FIELD_NUMBER: _builtins.int
+    intact: _builtins.bool
+    """Every record of this stretch fits.
+    zh: 本段记录全部相符。
+    """
+    checked: _builtins.int
+    """Records that were looked at.
+    zh: 本次核对的记录数。
+    """
+    next_sequence: _builtins.int
+    """Where to go on; 0: the end was reached, or something does not fit.
+    zh: 下次开始的序号;0 表示已到末尾或发现不符。
+    """
+    broken_sequence: _builtins.int
+    """The first place where something does not fit; 0: nowhere.
+    zh: 第一处不符的序号;0 表示没有。
+    """
+    problem: _builtins.str
+    """What does not fit there: CHANGED, MISSING or NOT_AT_THE_END.
+    zh: 不符的种类:CHANGED(内容被改)、MISSING(记录缺失)、NOT_AT_THE_END(末尾与链首不一致)。
+    """
+    last_sequence: _builtins.int
+    """How many records the log says to have.
+    zh: 日志应有的记录总数。
+    """
+    last_hash: _builtins.str
+    """Hex hash of the newest record; noted elsewhere, it proves later that nothing before it was changed.
+    zh: 最新一条的哈希;另行记下后,日后可证明此前内容未被改动。
+    """
+    def __init__(
+        self,
+        *,
+        intact: _builtins.bool = ...,
+        checked: _builtins.int = ...,
+        next_sequence: _builtins.int = ...,
+        broken_sequence: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        last_sequence: _builtins.int = ...,
+        last_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broken_sequence", b"broken_sequence", "checked", b"checked", "intact", b"intact", "last_hash", b"last_hash", "last_sequence", b"last_sequence", "next_sequence", b"next_sequence", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y015

@@ -49,6 +49,11 @@ class ConfigServiceStub:
                 request_serializer=novapay_dot_config_dot_v1_dot_config__service__pb2.ListAuditRecordsRequest.SerializeToString,
                 response_deserializer=novapay_dot_config_dot_v1_dot_config__service__pb2.ListAuditRecordsResponse.FromString,
                 _registered_method=True)
+        self.VerifyAuditLog = channel.unary_unary(
+                '/novapay.config.v1.ConfigService/VerifyAuditLog',
+                request_serializer=novapay_dot_config_dot_v1_dot_config__service__pb2.VerifyAuditLogRequest.SerializeToString,
+                response_deserializer=novapay_dot_config_dot_v1_dot_config__service__pb2.VerifyAuditLogResponse.FromString,
+                _registered_method=True)
 
 
 class ConfigServiceServicer:
@@ -72,6 +77,16 @@ class ConfigServiceServicer:
 
     def ListAuditRecords(self, request, context):
         """List audit records, newest first.
+        zh: 获取审计日志,最新的在前
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditLog(self, request, context):
+        """Walk a stretch of the audit log's chain of hashes and name the first record that does not fit. Ask again from
+        nextSequence until it is 0.
+        zh: 沿哈希链核对一段审计日志,并指出第一条对不上的记录;从 nextSequence 继续,直到它为 0。
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +109,11 @@ def add_ConfigServiceServicer_to_server(servicer, server):
                     servicer.ListAuditRecords,
                     request_deserializer=novapay_dot_config_dot_v1_dot_config__service__pb2.ListAuditRecordsRequest.FromString,
                     response_serializer=novapay_dot_config_dot_v1_dot_config__service__pb2.ListAuditRecordsResponse.SerializeToString,
+            ),
+            'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditLog,
+                    request_deserializer=novapay_dot_config_dot_v1_dot_config__service__pb2.VerifyAuditLogRequest.FromString,
+                    response_serializer=novapay_dot_config_dot_v1_dot_config__service__pb2.VerifyAuditLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +197,33 @@ class ConfigService:
             '/novapay.config.v1.ConfigService/ListAuditRecords',
             novapay_dot_config_dot_v1_dot_config__service__pb2.ListAuditRecordsRequest.SerializeToString,
             novapay_dot_config_dot_v1_dot_config__service__pb2.ListAuditRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.config.v1.ConfigService/VerifyAuditLog',
+            novapay_dot_config_dot_v1_dot_config__service__pb2.VerifyAuditLogRequest.SerializeToString,
+            novapay_dot_config_dot_v1_dot_config__service__pb2.VerifyAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,14 @@ class ConfigServiceStub:
     zh: 批量更新系统配置
     """
     ListAuditRecords: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.ListAuditRecordsRequest, _config_service_pb2.ListAuditRecordsResponse]
-    """List audit records, newest first."""
+    """List audit records, newest first.
+    zh: 获取审计日志,最新的在前
+    """
+    VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.VerifyAuditLogRequest, _config_service_pb2.VerifyAuditLogResponse]
+    """Walk a stretch of the audit log's chain of hashes and name the first record that does not fit. Ask again from
+    nextSequence until it is 0.
+    zh: 沿哈希链核对一段审计日志,并指出第一条对不上的记录;从 nextSequence 继续,直到它为 0。
+    """
 
 @_typing.type_check_only
 class ConfigServiceAsyncStub(ConfigServiceStub):
@@ -54,7 +61,14 @@ class ConfigServiceAsyncStub(ConfigServiceStub):
     zh: 批量更新系统配置
     """
     ListAuditRecords: _aio.UnaryUnaryMultiCallable[_config_service_pb2.ListAuditRecordsRequest, _config_service_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
-    """List audit records, newest first."""
+    """List audit records, newest first.
+    zh: 获取审计日志,最新的在前
+    """
+    VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_config_service_pb2.VerifyAuditLogRequest, _config_service_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
+    """Walk a stretch of the audit log's chain of hashes and name the first record that does not fit. Ask again from
+    nextSequence until it is 0.
+    zh: 沿哈希链核对一段审计日志,并指出第一条对不上的记录;从 nextSequence 继续,直到它为 0。
+    """
 
 class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -83,6 +97,19 @@ class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _config_service_pb2.ListAuditRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_config_service_pb2.ListAuditRecordsResponse, _abc.Awaitable[_config_service_pb2.ListAuditRecordsResponse]]:
-        """List audit records, newest first."""
+        """List audit records, newest first.
+        zh: 获取审计日志,最新的在前
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyAuditLog(
+        self,
+        request: _config_service_pb2.VerifyAuditLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_service_pb2.VerifyAuditLogResponse, _abc.Awaitable[_config_service_pb2.VerifyAuditLogResponse]]:
+        """Walk a stretch of the audit log's chain of hashes and name the first record that does not fit. Ask again from
+        nextSequence until it is 0.
+        zh: 沿哈希链核对一段审计日志,并指出第一条对不上的记录;从 nextSequence 继续,直到它为 0。
+        """
 
 def add_ConfigServiceServicer_to_server(servicer: ConfigServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -120,6 +120,7 @@ class Merchant(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     RETURN_DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     LOGO_ETAG_FIELD_NUMBER: _builtins.int
+    MISSING_PROFILE_FIELDS_FIELD_NUMBER: _builtins.int
     PREVIOUS_NOTIFY_SECRET_UNTIL_FIELD_NUMBER: _builtins.int
     CALLBACK_CONFIRMED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -175,6 +176,12 @@ class Merchant(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
+    def missing_profile_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the profile still lacks; some channels take no payments before.
+        zh: 资料中还缺少的字段;补齐之前部分通道不能收款。
+        """
+
+    @_builtins.property
     def previous_notify_secret_until(self) -> _timestamp_pb2.Timestamp:
         """Until then the callback secret before this one signs too.
         zh: 在此之前,旧的回调密钥仍同时参与签名。
@@ -212,12 +219,13 @@ class Merchant(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         return_delay_seconds: _builtins.int = ...,
         logo_etag: _builtins.str = ...,
+        missing_profile_fields: _abc.Iterable[_builtins.str] | None = ...,
         previous_notify_secret_until: _timestamp_pb2.Timestamp | None = ...,
         callback_confirmed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "legal_name", b"legal_name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "review_note", b"review_note", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist", "_approved_at", b"_approved_at", "_approved_by", b"_approved_by", "_callback_base", b"_callback_base", "_callback_confirmed_at", b"_callback_confirmed_at", "_company_registration_id", b"_company_registration_id", "_contact_email", b"_contact_email", "_contact_name", b"_contact_name", "_contact_phone", b"_contact_phone", "_legal_name", b"_legal_name", "_notify_secret", b"_notify_secret", "_onboarding_note", b"_onboarding_note", "_previous_notify_secret_until", b"_previous_notify_secret_until", "_review_note", b"_review_note", "_status_changed_at", b"_status_changed_at", "api_ip_whitelist", b"api_ip_whitelist", "approved_at", b"approved_at", "approved_by", b"approved_by", "callback_base", b"callback_base", "callback_confirmed_at", b"callback_confirmed_at", "callback_enabled", b"callback_enabled", "code", b"code", "company_registration_id", b"company_registration_id", "contact_email", b"contact_email", "contact_name", b"contact_name", "contact_phone", b"contact_phone", "created_at", b"created_at", "id", b"id", "legal_name", b"legal_name", "logo_etag", b"logo_etag", "missing_profile_fields", b"missing_profile_fields", "name", b"name", "notify_secret", b"notify_secret", "onboarding_note", b"onboarding_note", "previous_notify_secret_until", b"previous_notify_secret_until", "refund_callback_enabled", b"refund_callback_enabled", "return_delay_seconds", b"return_delay_seconds", "review_note", b"review_note", "status", b"status", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_ip_whitelist: _TypeAlias = _typing.Literal["api_ip_whitelist"]  # noqa: Y015
     _WhichOneofArgType__api_ip_whitelist: _TypeAlias = _typing.Literal["_api_ip_whitelist", b"_api_ip_whitelist"]  # noqa: Y015
@@ -2311,3 +2319,62 @@ class SignatureDifference(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignatureDifference: _TypeAlias = SignatureDifference  # noqa: Y015
+
+@_typing.final
+class GetOnboardingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_CODE_FIELD_NUMBER: _builtins.int
+    merchant_code: _builtins.str
+    def __init__(
+        self,
+        *,
+        merchant_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_code", b"merchant_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOnboardingRequest: _TypeAlias = GetOnboardingRequest  # noqa: Y015
+
+@_typing.final
+class GetOnboardingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_CHECKED_FIELD_NUMBER: _builtins.int
+    KEY_CREATED_FIELD_NUMBER: _builtins.int
+    CALLBACK_CONFIRMED_FIELD_NUMBER: _builtins.int
+    SANDBOX_PAID_FIELD_NUMBER: _builtins.int
+    LIVE_PAID_FIELD_NUMBER: _builtins.int
+    HAS_SANDBOX_FIELD_NUMBER: _builtins.int
+    account_checked: _builtins.bool
+    """Some enabled account is well, as far as the doctor has looked."""
+    key_created: _builtins.bool
+    """Some API key may sign."""
+    callback_confirmed: _builtins.bool
+    """The callback address answered a test event."""
+    sandbox_paid: _builtins.bool
+    """Among the newest thousand orders one is paid, with an account at a sandbox."""
+    live_paid: _builtins.bool
+    """The same with an account at a real provider."""
+    has_sandbox: _builtins.bool
+    """False in production: there is no sandbox there."""
+    def __init__(
+        self,
+        *,
+        account_checked: _builtins.bool = ...,
+        key_created: _builtins.bool = ...,
+        callback_confirmed: _builtins.bool = ...,
+        sandbox_paid: _builtins.bool = ...,
+        live_paid: _builtins.bool = ...,
+        has_sandbox: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_checked", b"account_checked", "callback_confirmed", b"callback_confirmed", "has_sandbox", b"has_sandbox", "key_created", b"key_created", "live_paid", b"live_paid", "sandbox_paid", b"sandbox_paid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOnboardingResponse: _TypeAlias = GetOnboardingResponse  # noqa: Y015

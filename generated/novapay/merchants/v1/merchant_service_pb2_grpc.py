@@ -139,6 +139,11 @@ class MerchantServiceStub:
                 request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.SerializeToString,
                 response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.FromString,
                 _registered_method=True)
+        self.GetOnboarding = channel.unary_unary(
+                '/novapay.merchants.v1.MerchantService/GetOnboarding',
+                request_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetOnboardingRequest.SerializeToString,
+                response_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetOnboardingResponse.FromString,
+                _registered_method=True)
 
 
 class MerchantServiceServicer:
@@ -304,6 +309,13 @@ class MerchantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOnboarding(self, request, context):
+        """Show how far a merchant has come: account, API key, callback, first payments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MerchantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -411,6 +423,11 @@ def add_MerchantServiceServicer_to_server(servicer, server):
                     servicer.ExplainSignature,
                     request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.FromString,
                     response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.SerializeToString,
+            ),
+            'GetOnboarding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOnboarding,
+                    request_deserializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetOnboardingRequest.FromString,
+                    response_serializer=novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetOnboardingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -980,6 +997,33 @@ class MerchantService:
             '/novapay.merchants.v1.MerchantService/ExplainSignature',
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureRequest.SerializeToString,
             novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.ExplainSignatureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOnboarding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/novapay.merchants.v1.MerchantService/GetOnboarding',
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetOnboardingRequest.SerializeToString,
+            novapay_dot_merchants_dot_v1_dot_merchant__service__pb2.GetOnboardingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -99,6 +99,8 @@ class MerchantServiceStub:
     """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
     whether a signature fits, and never makes one.
     """
+    GetOnboarding: _grpc.UnaryUnaryMultiCallable[_merchant_service_pb2.GetOnboardingRequest, _merchant_service_pb2.GetOnboardingResponse]
+    """Show how far a merchant has come: account, API key, callback, first payments."""
 
 @_typing.type_check_only
 class MerchantServiceAsyncStub(MerchantServiceStub):
@@ -171,6 +173,8 @@ class MerchantServiceAsyncStub(MerchantServiceStub):
     """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
     whether a signature fits, and never makes one.
     """
+    GetOnboarding: _aio.UnaryUnaryMultiCallable[_merchant_service_pb2.GetOnboardingRequest, _merchant_service_pb2.GetOnboardingResponse]  # type: ignore[assignment]
+    """Show how far a merchant has come: account, API key, callback, first payments."""
 
 class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -366,5 +370,13 @@ class MerchantServiceServicer(metaclass=_abc_1.ABCMeta):
         """Show what has to be signed, which check a request fails first, and where the caller's string differs. Says
         whether a signature fits, and never makes one.
         """
+
+    @_abc_1.abstractmethod
+    def GetOnboarding(
+        self,
+        request: _merchant_service_pb2.GetOnboardingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merchant_service_pb2.GetOnboardingResponse, _abc.Awaitable[_merchant_service_pb2.GetOnboardingResponse]]:
+        """Show how far a merchant has come: account, API key, callback, first payments."""
 
 def add_MerchantServiceServicer_to_server(servicer: MerchantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

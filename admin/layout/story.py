@@ -1,0 +1,107 @@
+"""An order's story in words: the findings of its diagnosis and the entries of its timeline, for both consoles."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from admin import texts
+from admin.layout.formats import ZONE, ZONE_NAME, money
+from admin.visit import Visit
+from novapay.payments.v1 import payment_service_pb2 as payments
+
+_TIMES = frozenset({"at", "until", "since", "lastAt", "paidAt"})
+_MONEY_KINDS = frozenset({"journal"})
+_GOOD = frozenset({"SUCCEEDED", "applied", "genuine", "delivered"})
+_BAD = frozenset({"FAILED", "failed", "lost", "unanswered", "duplicate"})
+_QUIET_NOTICES = frozenset({"applied", "nothing_new"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry of the timeline as it is shown."""
+
+    at: Any
+    title: str
+    tone: str
+    facts: list[tuple[str, str]]
+    actor: str
+    delivery_id: str
+
+
+def findings(visit: Visit, found: Iterable[payments.Finding]) -> list[str]:
+    """Each finding as a sentence."""
+    return [_sentence(visit, finding) for finding in found]
+
+
+def _sentence(visit: Visit, finding: payments.Finding) -> str:
+    facts = {fact.name: _value(visit, "", fact) for fact in finding.facts}
+    known = dict.fromkeys(
+        ("at", "until", "since", "lastAt", "reason", "count", "answer", "failure", "account",
+         "paid", "by", "firstSeenBy", "providerCode", "message"), "—",
+    )  # fmt: skip
+    return visit.t(f"diagnosis.{finding.code}", **{**known, **facts})
+
+
+def timeline(visit: Visit, entries: Iterable[payments.TimelineEntry]) -> list[Line]:
+    """The entries as lines."""
+    return [_line(visit, entry) for entry in entries]
+
+
+def _line(visit: Visit, entry: payments.TimelineEntry) -> Line:
+    return Line(
+        at=entry.at,
+        title=_title(visit, entry),
+        tone=_tone(entry),
+        facts=_facts(visit, entry),
+        actor=_named(visit, "cause.", entry.actor) if entry.actor else "",
+        delivery_id=entry.subject_id if entry.kind in ("delivery", "attempt") else "",
+    )
+
+
+def _facts(visit: Visit, entry: payments.TimelineEntry) -> list[tuple[str, str]]:
+    """Names and values; a change of status is one of them: from → to."""
+    facts = [
+        (_named(visit, "fact.", fact.name), _value(visit, entry.kind, fact)) for fact in entry.facts
+    ]
+    if entry.kind == "event" and [fact.name for fact in entry.facts][:2] == ["before", "after"]:
+        before, after = facts[0][1], facts[1][1]
+        return [(visit.t("fact.after"), f"{before} → {after}"), *facts[2:]]
+    return facts
+
+
+def _title(visit: Visit, entry: payments.TimelineEntry) -> str:
+    kind = visit.t(f"kind.{entry.kind}")
+    return f"{kind} · {_named(visit, 'cause.', entry.code)}"
+
+
+def _tone(entry: payments.TimelineEntry) -> str:
+    facts = {fact.name: fact.value for fact in entry.facts}
+    if entry.kind == "anomaly":
+        return "quiet" if "resolvedBy" in facts else "bad"
+    if entry.kind == "notification" and entry.code not in _QUIET_NOTICES:
+        return "bad"
+    told = {entry.code, facts.get("after", "")}
+    if told & _BAD:
+        return "bad"
+    return "good" if told & _GOOD else "quiet"
+
+
+def _named(visit: Visit, family: str, code: str) -> str:
+    key = family + code.replace(".", "_")
+    return visit.t(key) if texts.has_text(key) else code
+
+
+def _value(visit: Visit, kind: str, fact: payments.Fact) -> str:
+    if fact.name in _TIMES:
+        at = datetime.fromisoformat(fact.value).astimezone(ZONE)
+        return f"{at:%Y-%m-%d %H:%M:%S} {ZONE_NAME}"
+    if fact.name == "answer":
+        state, _, word = fact.value.partition(" ")
+        return f"{_named(visit, 'answer.', state)} ({word})"
+    if kind in _MONEY_KINDS or fact.name == "amount":
+        return money(fact.value)
+    for family in ("status.", "cause."):
+        if texts.has_text(family + fact.value):
+            return visit.t(family + fact.value)
+    return fact.value

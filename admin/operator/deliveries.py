@@ -1,0 +1,58 @@
+"""Deliveries of merchant callbacks: the list, and one with the exact request and answer of each attempt."""
+
+from admin.console import Family
+from admin.layout.view import render
+from admin.operator.orders import retried
+from admin.page import Page
+from admin.query import put_choice, put_switches, put_texts
+from admin.visit import Reply, Visit
+from novapay.payments.v1 import payment_service_pb2 as payments
+
+STATUSES = ("PENDING", "PROCESSING", "DELIVERED", "FAILED")
+EVENTS = ("payment.order.updated", "payment.refund.updated")
+RETRY = "PaymentService.RetryDelivery"
+
+
+class Deliveries(Page):
+    """The list."""
+
+    path = "/admin/deliveries"
+    rpc = "PaymentService.ListDeliveries"
+
+    async def get(self, visit: Visit, **_params: str) -> Reply:
+        """A page of it."""
+        wanted = payments.ListDeliveriesRequest()
+        put_texts(visit, wanted, "merchant_code", "event", "page_token")
+        put_choice(visit, wanted, "status")
+        put_switches(visit, wanted, "due", "undelivered")
+        found = await visit.call(self.rpc, wanted)
+        return render(
+            visit, "operator/deliveries.html", found=found, statuses=STATUSES, events=EVENTS
+        )
+
+
+class Delivery(Page):
+    """One delivery."""
+
+    path = "/admin/deliveries/{delivery_id}"
+    rpc = "PaymentService.GetDelivery"
+
+    async def get(self, visit: Visit, **params: str) -> Reply:
+        """With its attempts, the newest first."""
+        request = payments.GetDeliveryRequest(id=params["delivery_id"])
+        shown = await visit.call(self.rpc, request)
+        return render(
+            visit,
+            "operator/delivery.html",
+            shown=shown,
+            delivery=shown.delivery,
+            attempts=list(reversed(shown.attempts)),
+        )
+
+    async def do_retry(self, visit: Visit, **params: str) -> Reply:
+        """Send it now."""
+        request = payments.RetryDeliveryRequest(id=params["delivery_id"])
+        return visit.redirect(visit.here(), *retried(await visit.call(RETRY, request)))
+
+
+FAMILY = Family("deliveries", "payments", (Deliveries, Delivery))

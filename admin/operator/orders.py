@@ -1,0 +1,223 @@
+"""Orders: the list, the file of it, and one order with its story and what can be done about it."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from admin import csv_file
+from admin.console import Family
+from admin.layout import story
+from admin.layout.formats import ZONE, enum
+from admin.layout.view import render
+from admin.page import Page
+from admin.query import put_choice, put_switches, put_texts, put_times
+from admin.visit import Reply, Visit
+from novapay.payments.v1 import payment_service_pb2 as payments
+from novapay.refunds.v1 import refund_service_pb2 as refunds
+
+STATUSES = ("PENDING", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLED")
+OPEN = ("PENDING", "PROCESSING")
+SYNC = "PaymentService.QueryPaymentOrder"
+CLOSE = "PaymentService.ClosePaymentOrder"
+REFUND = "RefundService.CreateRefund"
+RETRY = "PaymentService.RetryCallback"
+
+
+def wanted_of(visit: Visit) -> payments.ListPaymentOrdersRequest:
+    """What the address asks for. Raises INVALID_REQUEST."""
+    wanted = payments.ListPaymentOrdersRequest()
+    put_texts(visit, wanted, "merchant_code", "search", "channel_code", "amount", "page_token")
+    put_choice(visit, wanted, "status")
+    put_times(visit, wanted, "created_from", "created_to")
+    put_switches(visit, wanted, "late", "stuck")
+    return wanted
+
+
+class Orders(Page):
+    """The list; a search that finds one order goes straight to it."""
+
+    path = "/admin/orders"
+    rpc = "PaymentService.ListPaymentOrders"
+
+    async def get(self, visit: Visit, **_params: str) -> Reply:
+        """A page of it."""
+        wanted = wanted_of(visit)
+        found = await visit.call(self.rpc, wanted)
+        channels = await visit.call("PaymentService.ListChannels", payments.ListChannelsRequest())
+        is_only = len(found.orders) == 1 and not found.next_page_token
+        if wanted.search and not wanted.page_token and is_only:
+            return visit.redirect(f"{self.path}/{found.orders[0].id}")
+        return render(
+            visit,
+            "operator/orders.html",
+            found=found,
+            statuses=STATUSES,
+            channels=channels.channels,
+            csv_path=visit.here(page_token=None).replace(self.path, f"{self.path}.csv", 1),
+            most_rows=csv_file.MOST_ROWS,
+        )
+
+
+class OrdersFile(Page):
+    """The same orders as CSV."""
+
+    path = "/admin/orders.csv"
+    rpc = Orders.rpc
+
+    async def get(self, visit: Visit, **_params: str) -> Reply:
+        """As it is made."""
+        wanted = wanted_of(visit)
+        wanted.page_size = csv_file.PAGE_SIZE
+
+        async def ask(token: str) -> tuple[Any, str]:
+            wanted.page_token = token
+            found = await visit.call(self.rpc, wanted)
+            return found.orders, found.next_page_token
+
+        header = [visit.t(f"orders.{name}") for name in _COLUMNS]
+        # The first page before the answer begins: a refusal must still become an error page.
+        first = await ask("")
+
+        async def ask_on(token: str) -> tuple[Any, str]:
+            return first if not token else await ask(token)
+
+        lines = csv_file.rows(header, ask_on, _cells)
+        return visit.download("orders.csv", "text/csv; charset=utf-8", lines)
+
+
+_COLUMNS = (
+    "id", "merchant", "external_id", "channel", "amount", "refunded", "status", "gateway_id",
+    "subject", "late", "created_at", "paid_at",
+)  # fmt: skip
+
+
+def _cells(order: payments.PaymentOrderSummary) -> list[str]:
+    return [
+        order.id,
+        order.merchant_code,
+        order.external_order_id,
+        order.channel_code,
+        order.amount,
+        order.refunded_amount,
+        enum(order, "status"),
+        order.gateway_order_id,
+        order.subject,
+        "yes" if order.late else "",
+        _time(order.created_at),
+        _time(order.paid_at) if order.HasField("paid_at") else "",
+    ]
+
+
+def _time(moment: Any) -> str:
+    return str(moment.ToDatetime(UTC).astimezone(ZONE).isoformat(timespec="milliseconds"))
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that can be done to an order; `off` says why not now (a text key), empty: it can."""
+
+    rpc: str
+    off: str
+
+
+class Order(Page):
+    """One order."""
+
+    path = "/admin/orders/{order_id}"
+    rpc = "PaymentService.GetPaymentOrder"
+
+    async def get(self, visit: Visit, **params: str) -> Reply:
+        """Facts, diagnosis, timeline."""
+        shown = await self._shown(visit, params["order_id"])
+        return render(
+            visit,
+            "operator/order.html",
+            shown=shown,
+            order=shown.order,
+            order_status=enum(shown.order, "status"),
+            sentences=story.findings(visit, shown.diagnosis),
+            lines=story.timeline(visit, shown.timeline),
+            actions=_actions(shown.order),
+            refund_number=f"op-{secrets.token_hex(8)}",
+        )
+
+    async def do_sync(self, visit: Visit, **params: str) -> Reply:
+        """Ask the provider now."""
+        order = (await self._shown(visit, params["order_id"])).order
+        request = payments.QueryPaymentOrderRequest(
+            merchant_code=order.merchant_code, order_reference=order.id, sync=True
+        )
+        answer = await visit.call(SYNC, request)
+        status = visit.t(f"status.{enum(answer.order, 'status')}")
+        return visit.redirect(visit.here(), "orders.synced", status=status)
+
+    async def do_close(self, visit: Visit, **params: str) -> Reply:
+        """Close it at the provider and here."""
+        order = (await self._shown(visit, params["order_id"])).order
+        request = payments.ClosePaymentOrderRequest(
+            merchant_code=order.merchant_code, order_reference=order.id
+        )
+        await visit.call(CLOSE, request)
+        return visit.redirect(visit.here(), "orders.closed")
+
+    async def do_refund(self, visit: Visit, **params: str) -> Reply:
+        """Send money back. The number of the form makes a second press the same refund."""
+        order = (await self._shown(visit, params["order_id"])).order
+        request = refunds.CreateRefundRequest(
+            merchant_code=order.merchant_code,
+            order_reference=order.id,
+            external_refund_id=visit.form.trimmed("externalRefundId"),
+            amount=visit.form.trimmed("amount"),
+            reason=visit.form.trimmed("reason"),
+        )
+        answer = await visit.call(REFUND, request)
+        status = visit.t(f"status.{enum(answer.refund, 'status')}")
+        return visit.redirect(visit.here(), "orders.refunded_now", status=status)
+
+    async def do_retry(self, visit: Visit, **params: str) -> Reply:
+        """Send the merchant's callback now."""
+        request = payments.RetryCallbackRequest(id=params["order_id"])
+        return visit.redirect(visit.here(), *retried(await visit.call(RETRY, request)))
+
+    async def _shown(self, visit: Visit, order_id: str) -> payments.GetPaymentOrderResponse:
+        answer: payments.GetPaymentOrderResponse = await visit.call(
+            self.rpc, payments.GetPaymentOrderRequest(id=order_id)
+        )
+        return answer
+
+
+def retried(
+    answer: payments.RetryCallbackResponse | payments.RetryDeliveryResponse,
+) -> tuple[str]:
+    """How sending a callback went, as a text key."""
+    if answer.delivered:
+        return ("orders.retry_delivered",)
+    return (f"orders.skipped_{answer.reason}" if answer.skipped else "orders.retry_failed",)
+
+
+def _actions(order: payments.PaymentOrder) -> dict[str, Action]:
+    status = enum(order, "status")
+    told = enum(order, "callback_status")
+    is_paid = status == "SUCCEEDED"
+    return {
+        "sync": Action(SYNC, "orders.off_paid" if is_paid else ""),
+        "close": Action(CLOSE, "" if status in OPEN else "orders.off_not_open"),
+        "refund": Action(REFUND, _refund_off(order, is_paid=is_paid)),
+        "retry": Action(RETRY, _retry_off(status, told)),
+    }
+
+
+def _refund_off(order: payments.PaymentOrder, *, is_paid: bool) -> str:
+    if not is_paid:
+        return "orders.off_not_paid"
+    return "orders.off_all_refunded" if order.refund_summary.refundable_amount == "0.00" else ""
+
+
+def _retry_off(status: str, told: str) -> str:
+    if status in OPEN:
+        return "orders.off_open"
+    return "orders.off_no_callback" if told == "NOT_REQUIRED" else ""
+
+
+FAMILY = Family("orders", "payments", (Orders, OrdersFile, Order))

@@ -1,0 +1,428 @@
+"""Defects that somebody could put in by accident, and which tests must notice each.
+
+A mutant replaces one piece of text, which must be in its file exactly once: one that no longer applies is an error, so
+that the list grows old together with the code.
+"""
+
+from dataclasses import dataclass
+
+APPLICATION = "tests/core_service/application/"
+PROVIDERS = "tests/core_service/providers/"
+WORKERS = "tests/core_service/workers/"
+EDGE = "tests/rest_edge/"
+DOMAIN = "tests/core_service/domain/"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One seeded defect."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    """What pytest is given; one of these tests must fail."""
+
+
+MUTANTS = (
+    Mutant(
+        "the order is not locked before it changes",
+        "core_service/storage/payment_orders.py",
+        '"SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s FOR UPDATE"',
+        '"SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s"',
+        (f"{APPLICATION}test_races.py",),
+    ),
+    Mutant(
+        "a notification is acknowledged before its effect is committed",
+        "core_service/application/provider_notifications.py",
+        "    try:\n        return _handle(call, provider, inbound, now)",
+        "    try:\n        try:\n            return _handle(call, provider, inbound, now)\n"
+        "        except CoreError as lost:\n            if lost.family is Family.UNAVAILABLE:\n"
+        "                return provider.acknowledge()\n            raise",
+        (f"{APPLICATION}test_database_faults.py",),
+    ),
+    Mutant(
+        "a stale row is saved: the transition does not ask what the status is now",
+        "core_service/storage/payment_orders.py",
+        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s\nRETURNING *",
+        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND %(before)s IS NOT NULL\nRETURNING *",
+        ("tests/core_service/storage/test_guards.py",),
+    ),
+    Mutant(
+        "the state goes back when the create answer is stored",
+        "core_service/storage/payment_orders.py",
+        '"UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "',
+        '"UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s, '
+        "status = 'PENDING', paid_amount_fen = 0 \"",
+        (f"{APPLICATION}test_create_order.py", f"{APPLICATION}test_races.py"),
+    ),
+    Mutant(
+        "an idempotency key is finished without its token",
+        "core_service/storage/idempotency.py",
+        '"WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",\n'
+        "            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, token),",
+        '"WHERE merchant_id = %s AND operation = %s AND key = %s AND token >= %s AND outcome IS NULL",\n'
+        "            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, 0),",
+        (f"{APPLICATION}test_idempotency.py", f"{APPLICATION}test_meeting_requests.py"),
+    ),
+    Mutant(
+        "an attempt is recorded by whoever lost it",
+        "core_service/storage/callbacks.py",
+        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s\n"
+        "              AND lease_until IS NOT NULL\n            RETURNING merchant_id, id, token\n        )\n"
+        "        UPDATE delivery_attempts a\n        SET finished_at = now(),\n            outcome = CASE",
+        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND %(token)s > 0\n"
+        "            RETURNING merchant_id, id, token\n        )\n"
+        "        UPDATE delivery_attempts a\n        SET finished_at = now(),\n            outcome = CASE",
+        (f"{WORKERS}test_callback_claims.py",),
+    ),
+    Mutant(
+        "an amount is read as a float",
+        "core_service/domain/money.py",
+        '    fen = int(yuan) * 100 + int(decimals.ljust(2, "0"))',
+        '    fen = int(float(f"{yuan}.{decimals or 0}") * 100)',
+        (f"{DOMAIN}test_money.py",),
+    ),
+    Mutant(
+        "amounts of more than two decimals are rounded",
+        "core_service/domain/money.py",
+        '_AMOUNT = re.compile(r"[0-9]+(?:\\.[0-9]{1,2})?", re.ASCII)',
+        '_AMOUNT = re.compile(r"[0-9]+(?:\\.[0-9]{1,9})?", re.ASCII)',
+        (f"{DOMAIN}test_money.py",),
+    ),
+    Mutant(
+        "digits of any script count",
+        "core_service/domain/money.py",
+        '_AMOUNT = re.compile(r"[0-9]+(?:\\.[0-9]{1,2})?", re.ASCII)',
+        '_AMOUNT = re.compile(r"\\d+(?:\\.\\d{1,2})?")',
+        (f"{DOMAIN}test_money.py",),
+    ),
+    Mutant(
+        "a fee is rounded down",
+        "core_service/domain/money.py",
+        "ROUND_HALF_UP))",
+        '"ROUND_DOWN"))',
+        (f"{DOMAIN}test_money.py",),
+    ),
+    Mutant(
+        "the first entry of X-Forwarded-For is believed",
+        "rest_edge/client_address.py",
+        "        hop = _parse(hops.pop().strip())",
+        "        hop = _parse(hops.pop(0).strip())",
+        (f"{EDGE}test_middleware.py",),
+    ),
+    Mutant(
+        "X-Forwarded-For is believed from anybody",
+        "rest_edge/client_address.py",
+        "    while hops and _is_trusted(address, trusted):",
+        "    while hops:",
+        (f"{EDGE}test_middleware.py",),
+    ),
+    Mutant(
+        "a nonce is not spent",
+        "core_service/storage/merchant_snapshots.py",
+        "            WHERE n.expires_at < now()\n            RETURNING 1",
+        "            RETURNING 1",
+        (f"{APPLICATION}test_access.py",),
+    ),
+    Mutant(
+        "a refused request's nonce may be used again",
+        "core_service/application/effects.py",
+        "            if refusal.family in _ROLLED_BACK:\n                raise\n            return refusal",
+        "            raise",
+        (
+            f"{APPLICATION}test_meeting_requests.py",
+            f"{APPLICATION}test_access.py",
+            f"{APPLICATION}test_idempotency.py",
+            f"{APPLICATION}test_once_intended.py",
+        ),
+    ),
+    Mutant(
+        "the signature is not compared",
+        "core_service/domain/signature.py",
+        '    return hmac.compare_digest(digest, bytes.fromhex(signature.decode("ascii")))',
+        "    return True",
+        (f"{APPLICATION}test_access.py",),
+    ),
+    Mutant(
+        "the signature covers less than the whole body",
+        "core_service/domain/signature.py",
+        '    return hmac.digest(secret, b".".join((timestamp, nonce, body)), "sha256")',
+        '    return hmac.digest(secret, b".".join((timestamp, nonce, body.strip())), "sha256")',
+        ("tests/core_service/domain/test_signature.py", f"{APPLICATION}test_access.py"),
+    ),
+    Mutant(
+        "an expired or disabled key is accepted",
+        "core_service/application/access.py",
+        "    if snapshot is None or credential is None or not is_live:",
+        "    if snapshot is None or credential is None:",
+        (f"{APPLICATION}test_access.py",),
+    ),
+    Mutant(
+        "old requests are accepted",
+        "core_service/application/access.py",
+        "    if abs(now.timestamp() - signed_at) > max_age:",
+        "    if signed_at - now.timestamp() > max_age:",
+        (f"{APPLICATION}test_access.py",),
+    ),
+    Mutant(
+        "the address allowlist is not looked at",
+        "core_service/application/access.py",
+        "    if not address_allowed(snapshot.allowlist, request.client_address):",
+        "    if False:",
+        (f"{APPLICATION}test_access.py",),
+    ),
+    Mutant(
+        "IPv4 inside IPv6 is not the IPv4 address (allowlist)",
+        "core_service/domain/merchant.py",
+        '        parsed = _unmapped(ipaddress.ip_address(address or ""))',
+        '        parsed = ipaddress.ip_address(address or "")',
+        (f"{DOMAIN}test_merchant.py",),
+    ),
+    Mutant(
+        "a key may sign for another merchant",
+        "core_service/application/access.py",
+        "    if request.merchant_code != snapshot.facts.code:",
+        "    if not request.merchant_code:",
+        (f"{APPLICATION}test_access.py",),
+    ),
+    Mutant(
+        "the notified amount is not compared",
+        "core_service/application/provider_notifications.py",
+        "        if (report.paid_amount_fen, report.currency) != (order.amount_fen, order.currency):",
+        "        if report.currency != order.currency:",
+        (f"{APPLICATION}test_provider_notifications.py",),
+    ),
+    Mutant(
+        "an amount is compared with a tolerance",
+        "core_service/domain/payment_order.py",
+        "        if (report.paid_amount_fen, report.currency) != (order.amount_fen, order.currency):",
+        "        if abs((report.paid_amount_fen or 0) - order.amount_fen) > 1:",
+        (f"{DOMAIN}test_payment_order.py",),
+    ),
+    Mutant(
+        "other people's orders are found",
+        "core_service/storage/payment_orders.py",
+        'where = "WHERE o.merchant_id = %s AND (o.id = %s OR',
+        'where = "WHERE o.merchant_id >= %s AND (o.id = %s OR',
+        (f"{APPLICATION}test_close_and_query.py",),
+    ),
+    Mutant(
+        "the callback token is not compared",
+        "core_service/application/provider_notifications.py",
+        "    if not is_right or not account.enabled or",
+        "    if not account.enabled or",
+        (f"{APPLICATION}test_provider_notifications.py",),
+    ),
+    Mutant(
+        "a disabled account's notifications are taken",
+        "core_service/application/provider_notifications.py",
+        "    if not is_right or not account.enabled or",
+        "    if not is_right or",
+        (f"{APPLICATION}test_provider_notifications.py",),
+    ),
+    Mutant(
+        "late money is ignored",
+        "core_service/domain/payment_order.py",
+        "    (_CANCELLED, OrderEvent.PAID): _SUCCEEDED,",
+        "    (_CANCELLED, OrderEvent.PAID): _CANCELLED,",
+        (f"{DOMAIN}test_payment_order.py",),
+    ),
+    Mutant(
+        "a refund is sent again under another number",
+        "core_service/application/refunds.py",
+        "        refund_id=refund.id,\n        order_id=order.id,\n        gateway_order_id",
+        '        refund_id=new_id("rf"),\n        order_id=order.id,\n        gateway_order_id',
+        (f"{APPLICATION}test_refunds.py",),
+    ),
+    Mutant(
+        "a refused refund keeps its reservation",
+        "core_service/application/refunds.py",
+        "        return payment_orders.release(order, refund.amount_fen, now=now) or order",
+        "        return order",
+        (f"{APPLICATION}test_refunds.py",),
+    ),
+    Mutant(
+        "an unanswered refund has failed",
+        "core_service/application/refunds.py",
+        '        state=RefundState.PROCESSING,\n        provider_status="UNKNOWN",',
+        '        state=RefundState.FAILED,\n        provider_status="UNKNOWN",',
+        (f"{APPLICATION}test_refunds.py",),
+    ),
+    Mutant(
+        "more can be refunded than was paid",
+        "core_service/application/refunds.py",
+        "    if order.refund_reserved_fen + amount_fen > order.paid_amount_fen:",
+        "    if amount_fen > order.paid_amount_fen:",
+        (f"{APPLICATION}test_refunds.py",),
+    ),
+    Mutant(
+        "an order whose creation was not answered has failed",
+        "core_service/application/payment_orders.py",
+        "            payment_orders.note_provider_status(order, OUTCOME_UNKNOWN, now=self.now)\n",
+        '            self._fail(order, ProviderRefused("UNKNOWN", "no answer"))\n',
+        (
+            f"{APPLICATION}test_create_order.py",
+            f"{APPLICATION}test_meeting_requests.py",
+            f"{APPLICATION}test_once_intended.py",
+        ),
+    ),
+    Mutant(
+        "each attempt has a delivery id of its own",
+        "core_service/application/callback_attempts.py",
+        "callback.Envelope(claimed.id, claimed.event,",
+        'callback.Envelope(f"{claimed.id}-{claimed.attempt_number}", claimed.event,',
+        (f"{WORKERS}test_callback_attempts.py",),
+    ),
+    Mutant(
+        "two workers may claim one delivery",
+        "core_service/storage/callbacks.py",
+        "          AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())\n"
+        "        FOR UPDATE OF d SKIP LOCKED",
+        "          AND d.due_at <= now()\n        FOR UPDATE OF d SKIP LOCKED",
+        (f"{WORKERS}test_callback_claims.py",),
+    ),
+    Mutant(
+        "callbacks are tried again after they were delivered",
+        "core_service/storage/callbacks.py",
+        "SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE %(next_status)s END,\n"
+        "                due_at = coalesce(",
+        "SET status = CASE WHEN %(next_status)s = 'DELIVERED' THEN 'PENDING' ELSE %(next_status)s END,\n"
+        "                due_at = coalesce(",
+        (f"{WORKERS}test_callback_attempts.py",),
+    ),
+    Mutant(
+        "private addresses are public",
+        "core_service/outbound_http.py",
+        '        "10.0.0.0/8",\n',
+        "",
+        ("tests/core_service/test_outbound_http.py",),
+    ),
+    Mutant(
+        "IPv4 inside IPv6 is not the IPv4 address (callbacks)",
+        "core_service/outbound_http.py",
+        "    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None",
+        "    mapped = None",
+        ("tests/core_service/test_outbound_http.py",),
+    ),
+    Mutant(
+        "one good address of a name is enough",
+        "core_service/outbound_http.py",
+        "        if not all(_is_allowed(address, self._allowed) for address in addresses):",
+        "        if not any(_is_allowed(address, self._allowed) for address in addresses):",
+        ("tests/core_service/test_outbound_http.py",),
+    ),
+    Mutant(
+        "a redirect counts as delivered",
+        "core_service/domain/callback.py",
+        "200 <= http_status <= 299",
+        "200 <= http_status <= 399",
+        (f"{DOMAIN}test_callback.py",),
+    ),
+    Mutant(
+        "certificates are not checked",
+        "core_service/outbound_http.py",
+        "        context = ssl_context or ssl.create_default_context()\n",
+        "        context = ssl._create_unverified_context()\n",
+        ("tests/core_service/test_outbound_http.py",),
+    ),
+    Mutant(
+        "a dribbling server stretches the deadline",
+        "core_service/outbound_http.py",
+        "    sock.deadline = deadline",
+        "    sock.settimeout(deadline.left())",
+        ("tests/core_service/test_outbound_http.py",),
+    ),
+    Mutant(
+        "a ledger line has the wrong sign",
+        "core_service/domain/ledger.py",
+        "    return capture_lines(-amount_fen, -fee_fen)",
+        "    return capture_lines(amount_fen, fee_fen)",
+        (f"{DOMAIN}test_ledger.py",),
+    ),
+    Mutant(
+        "one key serves every operation",
+        "core_service/application/payment_orders.py",
+        '"payment_order.create", "payment_order.close"',
+        '"payment_order.create", "payment_order.create"',
+        (f"{APPLICATION}test_idempotency.py",),
+    ),
+    Mutant(
+        "the same key with another request gets the first one's answer",
+        "core_service/application/idempotency.py",
+        "    if known is None or known.fingerprint not in (request_fingerprint, earlier_fingerprint):",
+        "    if known is None:",
+        (f"{APPLICATION}test_idempotency.py",),
+    ),
+    Mutant(
+        "a lost connection at COMMIT is a failure",
+        "core_service/storage/database.py",
+        "            if stands:\n                return unknown.args[0]",
+        "            if stands and not unknown:\n                return unknown.args[0]",
+        ("tests/core_service/storage/test_database.py",),
+    ),
+    Mutant(
+        "contention is not retried",
+        "core_service/storage/database.py",
+        "            if attempt == MAX_TRIES or getattr",
+        "            if attempt or getattr",
+        ("tests/core_service/storage/test_database.py",),
+    ),
+    Mutant(
+        "an expired order is cancelled although its close is not confirmed",
+        "core_service/application/provider_asking.py",
+        "    if report.state is PaymentState.UNPAID and closed in (PaymentState.CLOSED, PaymentState.UNPAID):",
+        "    if report.state is PaymentState.UNPAID:",
+        (f"{APPLICATION}test_provider_asking.py",),
+    ),
+    Mutant(
+        "a key is repeated in JSON",
+        "rest_edge/strict_json.py",
+        "    if len(result) != len(pairs):",
+        "    if not result and pairs:",
+        (f"{EDGE}test_strict_json.py",),
+    ),
+    Mutant(
+        "NaN is a number",
+        "rest_edge/strict_json.py",
+        "    parse_constant=_refuse_constant,\n",
+        "",
+        (f"{EDGE}test_strict_json.py",),
+    ),
+    Mutant(
+        "a missing app id is as good as the right one",
+        "core_service/providers/alipay/notification.py",
+        '    if fields.get("app_id") != keys.app_id:',
+        '    if fields.get("app_id", keys.app_id) != keys.app_id:',
+        (f"{PROVIDERS}test_alipay_page.py",),
+    ),
+    Mutant(
+        "another merchant's WeChat notification is believed",
+        "core_service/providers/wxpay/notification.py",
+        '    if inner.get("mchid") != keys.mch_id:',
+        '    if not inner.get("mchid"):',
+        (f"{PROVIDERS}test_wxpay_native.py", f"{PROVIDERS}test_vectors.py"),
+    ),
+    Mutant(
+        "what the payer paid after coupons is the amount",
+        "core_service/providers/wxpay/notification.py",
+        '        paid_amount_fen=amount_of(fields, "total"),',
+        '        paid_amount_fen=amount_of(fields, "payer_total"),',
+        (f"{PROVIDERS}test_wxpay_native.py", f"{PROVIDERS}test_vectors.py"),
+    ),
+    Mutant(
+        "a sealed secret opens in another place",
+        "core_service/storage/secret_box.py",
+        '        return f"{self.table}\\x1f{self.row_id}\\x1f{self.field}\\x1f{self.merchant_id}".encode()',
+        '        return b"a secret"',
+        ("tests/core_service/storage/test_secret_box.py",),
+    ),
+    Mutant(
+        "a session never becomes idle",
+        "core_service/application/sessions.py",
+        "idle_since=now - IDLE_LIMIT",
+        "idle_since=now - ABSOLUTE_LIMIT",
+        ("tests/core_service/rpc/test_sessions.py",),
+    ),
+)

@@ -9,7 +9,7 @@ import pytest
 from admin.merchant import MerchantConsole
 from core_service.schema import method_named
 from tests.merchant_people import COOKIE, new_member
-from tests.stack import Answer, Merchant, Stack
+from tests.stack import AdminSession, Answer, Merchant, Stack
 
 PAGES = [
     page for family in MerchantConsole.families for page in family.pages if page.rpc
@@ -81,3 +81,15 @@ def test_without_a_session_every_page_leads_to_sign_in(stack: Stack, page: type)
         303,
         "/merchant/sign-in",
     )
+
+
+def test_an_operator_and_the_command_line_give_a_merchant_its_first_people(
+    stack: Stack, fresh_merchant: Merchant, admin: AdminSession
+) -> None:
+    email = f"{secrets.token_hex(6)}@example.com"
+    made = stack.cli("staff", "create", "--merchant", fresh_merchant.code, "--email", email)
+    assert (made["email"], len(made["firstPassword"])) == (email, 20)
+    shown = admin.get(f"/admin/merchants/{fresh_merchant.code}/people")
+    assert shown.status == 200
+    assert email in shown.raw.decode()
+    assert made["firstPassword"] not in shown.raw.decode()

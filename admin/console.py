@@ -51,6 +51,8 @@ class Console:
     """First segment of every path, such as /admin."""
     name: ClassVar[str]
     """Text key of its name."""
+    is_for_one_merchant: ClassVar[bool] = False
+    """Lists have no column and no filter for the merchant."""
     families: ClassVar[tuple[Family, ...]]
     password_path: ClassVar[str]
     """Where somebody changes a password that was chosen by somebody else."""

@@ -48,7 +48,7 @@ def transaction(installation: Installation, connections: int, seconds: float) ->
         done = subprocess.run(
             [
                 str(find_binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared",
-                f"--client={connections}", "--jobs=1", f"--time={max(1, round(seconds))}",
+                f"--client={connections}", "--jobs=1", f"--time={max(2, round(seconds))}",
                 f"--file={script}", installation.database_url,
             ],
             capture_output=True, text=True, check=False,
@@ -59,6 +59,7 @@ def transaction(installation: Installation, connections: int, seconds: float) ->
         started.children_user + started.children_system
     )
     count = int(_word_after(done.stdout, "number of transactions actually processed:"))
+    assert count, "pgbench came to no transaction: this machine is too busy to measure on"
     database = tree_seconds([installation.postmaster]) - before
     return Sample(
         TRANSACTION,

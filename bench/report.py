@@ -127,7 +127,7 @@ def keep(text: str, machine: str) -> None:
 _INTRODUCTION = """\
 # Results of `make bench`
 
-Made by `make bench`, never by hand; how to read it: [docs/performance.md](../docs/performance.md).
+Written by `make bench`, unless an entry says otherwise; how to read it: [docs/performance.md](../docs/performance.md).
 Ratios hold on any machine, absolute figures only on the one that is named. Load, database and everything
 else share its cores.
 """

@@ -39,6 +39,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 
+FEWEST_TRIES = 2
+LONGEST_RETRIES_SECONDS = 1.0
+"""A call that reached no handler is not sent a third time after this: nobody answers at all."""
+
 _NEVER_LEFT = ("failed to connect to all addresses", "Server shutting down")
 """Texts of gRPC itself for calls that no handler saw."""
 
@@ -93,18 +97,21 @@ class EdgeChannels:
 
         `client_address` always goes along: it says that the call is made for somebody else, so that
         the core never takes it for the edge's own. A call that provably reached no handler is sent
-        once more on the next channel.
+        again on the other channels: several may lead to the process that is just being replaced.
         """
         outgoing = (*call_metadata, (metadata.CLIENT_ADDRESS, client_address))
-        ends_at = time.monotonic() + timeout_seconds
-        try:
-            return await self._send(path, request, response_type, outgoing, timeout_seconds)
-        except grpc.aio.AioRpcError as failure:
-            if not never_left(failure):
-                raise
-        return await self._send(
-            path, request, response_type, outgoing, max(0.0, ends_at - time.monotonic())
-        )
+        started, tried = time.monotonic(), list[int]()
+        while True:
+            tried.append(self._least_busy(tried))
+            seconds = max(0.0, timeout_seconds - (time.monotonic() - started))
+            try:
+                return await self._send(tried[-1], path, request, response_type, outgoing, seconds)
+            except grpc.aio.AioRpcError as failure:
+                took_long = time.monotonic() - started > LONGEST_RETRIES_SECONDS
+                if not never_left(failure) or (len(tried) > 1 and took_long):
+                    raise
+                if len(tried) >= max(FEWEST_TRIES, len(self._channels)):
+                    raise
 
     async def close(self, grace_seconds: float = 0) -> None:
         """Lets running calls end for `grace_seconds`."""
@@ -113,13 +120,13 @@ class EdgeChannels:
 
     async def _send(
         self,
+        index: int,
         path: str,
         request: Message,
         response_type: type[Response],
         outgoing: Metadata,
         timeout_seconds: float,
     ) -> tuple[Response, Metadata]:
-        index = self._least_busy()
         self._under_way[index] += 1
         try:
             running = self._multicallable(index, path, response_type)(
@@ -130,11 +137,14 @@ class EdgeChannels:
         finally:
             self._under_way[index] -= 1
 
-    def _least_busy(self) -> int:
-        """Among equals the next in turn, so that the second try of a call is not on the same channel."""
+    def _least_busy(self, tried: Sequence[int]) -> int:
+        """Among equals the next in turn; one that was tried already only when there is no other.
+
+        A channel on which calls fail at once is never busy, so it would be taken again and again.
+        """
         under_way, first = self._under_way, next(self._turn)
         order = (*range(first, len(under_way)), *range(first))
-        least: int = min(order, key=under_way.__getitem__)
+        least: int = min(order, key=lambda index: (tried.count(index), under_way[index]))
         return least
 
     def _multicallable(self, index: int, path: str, response_type: type[Response]) -> Any:

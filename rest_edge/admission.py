@@ -74,9 +74,9 @@ class Admission:
     """The shares, chosen by path."""
 
     def __init__(self, calls_at_once: int) -> None:
-        quarter = max(4, calls_at_once // 4)
+        half, quarter = max(4, calls_at_once // 2), max(4, calls_at_once // 4)
         self._merchants = Gate(calls_at_once)
-        self._callbacks = Gate(quarter)
+        self._callbacks = Gate(half)
         self._people = Gate(quarter)
         self._streams = Gate(STREAMS_AT_ONCE)
         self._health = OpenGate(1)

@@ -20,7 +20,7 @@ def test_what_is_named_exists(document: Path) -> None:
     quoted = set(re.findall(r"`([^`]+)`", prose))
     tests = {name for name in quoted if name.startswith("test_")}
     files = {name for name in quoted if re.match(r"(tests|rest_edge|core_service)/", name)}
-    inner = {name for name in quoted if re.match(r"(application|domain)/", name)}
+    inner = {name for name in quoted if re.match(r"(application|domain)/\w+\.py", name)}
     assert tests
     assert sorted(tests - TESTS) == []
     assert [name for name in sorted(files) if not (ROOT / name).exists()] == []

@@ -15,6 +15,7 @@ from admin.merchant import (
     callbacks,
     credentials,
     home,
+    payments,
     profile,
     requests,
     start,
@@ -30,10 +31,12 @@ class MerchantConsole(Console):
 
     prefix: ClassVar[str] = "/merchant"
     name: ClassVar[str] = "merchant.console"
+    is_for_one_merchant: ClassVar[bool] = True
     password_path: ClassVar[str] = account.ChangePassword.path
     families: ClassVar[tuple[Family, ...]] = (
         home.FAMILY,
         start.FAMILY,
+        *payments.FAMILIES,
         accounts.FAMILY,
         credentials.FAMILY,
         callbacks.FAMILY,

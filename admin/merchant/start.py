@@ -6,6 +6,7 @@ from admin.console import Family
 from admin.layout.formats import enum
 from admin.layout.view import render
 from admin.merchant.own import own_merchant
+from admin.operator.overview import overview_of
 from admin.page import Page
 from admin.visit import Reply, Visit
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
@@ -20,7 +21,7 @@ _PLACES = {
 
 
 class Start(Page):
-    """Steps until they are all done."""
+    """Steps until they are all done, and the figures of this merchant."""
 
     path = "/merchant/start"
     rpc = "MerchantService.GetOnboarding"
@@ -37,6 +38,7 @@ class Start(Page):
             review=enum(merchant, "status"),
             steps=steps if not all(done for _, done, _ in steps) else [],
             done=sum(done for _, done, _ in steps),
+            **await overview_of(visit),
         )
 
 

@@ -13,6 +13,7 @@ TABS = (
     ("merchant_accounts", "/accounts"),
     ("merchant_bindings", "/bindings"),
     ("merchant_credentials", "/credentials"),
+    ("merchant_people", "/people"),
 )
 
 

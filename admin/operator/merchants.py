@@ -7,7 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from admin.console import Family
 from admin.layout.formats import enum
 from admin.layout.view import render
-from admin.operator import accounts, bindings, credentials
+from admin.operator import accounts, bindings, credentials, people
 from admin.operator.merchant_tabs import merchant_of, render_merchant
 from admin.page import Page
 from admin.visit import Reply, Visit
@@ -209,5 +209,6 @@ FAMILY = Family(
         *accounts.MERCHANT_PAGES,
         *bindings.MERCHANT_PAGES,
         *credentials.MERCHANT_PAGES,
+        *people.MERCHANT_PAGES,
     ),
 )

@@ -54,7 +54,7 @@ class Orders(Page):
             found=found,
             statuses=STATUSES,
             channels=channels.channels,
-            csv_path=visit.here(page_token=None).replace(self.path, OrdersFile.path, 1),
+            csv_path=visit.here(page_token=None).replace(self.path, f"{self.path}.csv", 1),
             most_rows=csv_file.MOST_ROWS,
         )
 

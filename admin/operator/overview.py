@@ -32,23 +32,26 @@ class Overview(Page):
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """All or one merchant."""
         code = visit.query.get("merchant_code", "").strip()
-        seen: payments.GetOverviewResponse = await visit.call(
-            self.rpc, payments.GetOverviewRequest(merchant_code=code)
-        )
-        return render(
-            visit,
-            "operator/overview.html",
-            seen=seen,
-            money=seen.money,
-            rate=_rate(seen.money.last_day),
-            rate_before=_rate(seen.money.week_before),
-            change=_change(seen.money),
-            amounts=_chart(visit, seen.money, "money", lambda sums: float(sums.paid_amount)),
-            counts=_chart(visit, seen.money, "count", lambda sums: sums.paid),
-            anomalies=sum(one.count for one in seen.stuck.anomalies),
-            lost=[_lost(one) for one in seen.callbacks.lost],
-            rate_of=_rate,
-        )
+        return render(visit, "operator/overview.html", **await overview_of(visit, code))
+
+
+async def overview_of(visit: Visit, merchant_code: str = "") -> dict[str, Any]:
+    """What `overview_parts.html` shows."""
+    seen: payments.GetOverviewResponse = await visit.call(
+        Overview.rpc, payments.GetOverviewRequest(merchant_code=merchant_code)
+    )
+    return {
+        "seen": seen,
+        "money": seen.money,
+        "rate": _rate(seen.money.last_day),
+        "rate_before": _rate(seen.money.week_before),
+        "change": _change(seen.money),
+        "amounts": _chart(visit, seen.money, "money", lambda sums: float(sums.paid_amount)),
+        "counts": _chart(visit, seen.money, "count", lambda sums: sums.paid),
+        "anomalies": sum(one.count for one in seen.stuck.anomalies),
+        "lost": [_lost(one) for one in seen.callbacks.lost],
+        "rate_of": _rate,
+    }
 
 
 def _rate(sums: payments.FlowTotals) -> str:

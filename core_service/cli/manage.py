@@ -18,6 +18,8 @@ from core_service.cli.failure import CommandFailed, load_settings
 from core_service.client import core_error_from, never_left
 from novapay.access.v1 import access_service_pb2 as access
 from novapay.access.v1.access_service_pb2_grpc import AccessServiceStub
+from novapay.config.v1 import config_service_pb2 as config
+from novapay.config.v1.config_service_pb2_grpc import ConfigServiceStub
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.merchants.v1.merchant_service_pb2_grpc import MerchantServiceStub
 from novapay.payments.v1 import payment_service_pb2 as payments
@@ -131,6 +133,20 @@ def create_admin(arguments: Namespace) -> int:
     return show(arguments, as_json(made.operator))
 
 
+def create_staff(arguments: Namespace) -> int:
+    """Add somebody to a merchant; the first password must be changed at the first sign-in."""
+    request = access.CreateStaffRequest(
+        merchant_code=arguments.merchant,
+        email=arguments.email,
+        role=access.StaffRole.Value(f"STAFF_ROLE_{arguments.role}"),
+    )
+    with core_channel() as channel:
+        made = AccessServiceStub(channel).CreateStaff(request, timeout=TIMEOUT_SECONDS)
+    person = as_json(made.staff)
+    shown = {name: person[name] for name in ("id", "email")}
+    return show(arguments, {**shown, "firstPassword": made.first_password})
+
+
 def verify_books(arguments: Namespace) -> int:
     """Check the ledger against orders and refunds."""
     with core_channel() as channel:
@@ -139,6 +155,21 @@ def verify_books(arguments: Namespace) -> int:
         )
     show(arguments, as_json(books))
     return 0 if books.balanced else 1
+
+
+def verify_audit_log(arguments: Namespace) -> int:
+    """Walk the audit log from its first record, a stretch with each call."""
+    checked, place = 0, 1
+    with core_channel() as channel:
+        stub = ConfigServiceStub(channel)
+        while place:
+            found = stub.VerifyAuditLog(
+                config.VerifyAuditLogRequest(from_sequence=place), timeout=TIMEOUT_SECONDS
+            )
+            checked, place = checked + found.checked, found.next_sequence
+    found.checked = checked
+    show(arguments, as_json(found))
+    return 0 if found.intact else 1
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 MERCHANT_STATUSES = ("PENDING", "APPROVED", "REJECTED", "SUSPENDED")
+STAFF_ROLES = ("OWNER", "OPERATIONS", "DEVELOPER", "VIEWER")
 OPERATOR_ROLES = ("SUPER_ADMIN", "OPS_ADMIN", "FINANCE_ADMIN", "VIEWER")
 
 _GROUPS = "core_service.cli.processes"
@@ -22,11 +23,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_processes(commands)
     _add_care(commands)
     _add_merchants(commands)
+    _add_staff(commands)
     _add_credentials(commands)
     _add_accounts(commands)
     _add_bindings(commands)
     _add_admins(commands)
     _add_books(commands)
+    _add_audit(commands)
     _add_keys(commands)
     return parser
 
@@ -99,6 +102,19 @@ def _add_merchants(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
 
 
+def _add_staff(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    actions = _family(commands, "staff", "add people to a merchant")
+    create = _leaf(
+        actions,
+        "create",
+        f"{_MANAGE}:create_staff",
+        "add somebody; the first password is shown only this once",
+    )
+    create.add_argument("--merchant", required=True, metavar="CODE")
+    create.add_argument("--email", required=True)
+    create.add_argument("--role", default="OWNER", type=str.upper, choices=STAFF_ROLES)
+
+
 def _add_credentials(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     actions = _family(commands, "credentials", "make API keys")
     create = _leaf(
@@ -145,6 +161,16 @@ def _add_books(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "verify",
         f"{_MANAGE}:verify_books",
         "check every invariant that can be read from the rows; exit 1 if one is broken",
+    )
+
+
+def _add_audit(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    actions = _family(commands, "audit", "look after the audit log")
+    _leaf(
+        actions,
+        "verify",
+        f"{_MANAGE}:verify_audit_log",
+        "walk the audit log's chain of hashes; exit 1 if anything was changed",
     )
 
 

@@ -24,6 +24,7 @@ NOT_PAGES = {
     "/admin/merchants/{code}/logo": "a picture",
     "/docs/search.json": "words for the filter box",
     "/merchant": "leads to the first page",
+    "/merchant/orders.csv": "a download",
     "/merchant/sign-out": "leads to the sign-in page",
     "/merchant/profile/logo": "a picture",
     "/pay/{order_id}/events": "a stream",
@@ -70,6 +71,18 @@ EXAMPLES: dict[str, Callable[[Demo], dict[str, str]]] = {
     "/admin/merchants/{code}/bindings": _merchant("/bindings"),
     "/admin/merchants/{code}/bindings/{channel}": _merchant("/bindings/alipay.page"),
     "/admin/merchants/{code}/credentials": _merchant("/credentials"),
+    "/admin/merchants/{code}/people": _merchant("/people"),
+    "/merchant/orders/{order_id}": lambda demo: {
+        name: f"/merchant/orders/{demo.orders[name]['id']}"
+        for name in ("partly_refunded", "waiting_wxpay")
+    },
+    "/merchant/deliveries/{delivery_id}": lambda demo: {
+        "": f"/merchant/deliveries/{demo.delivery_id}"
+    },
+    "/merchant/accounts/new/{channel}": lambda _: {"": "/merchant/accounts/new/wxpay.native"},
+    "/merchant/accounts/{account_id}": lambda demo: {
+        "": f"/merchant/accounts/{demo.accounts['wxpay.native']['id']}"
+    },
 }
 
 

@@ -9,10 +9,15 @@ from playwright.sync_api import Page, ViewportSize, expect
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import DESKTOP, PHONE, ColorScheme, Language, Windows
 from tests.merchant_people import COOKIE, PASSWORD, new_member
+from tests.payer import Payer
 from tests.stack import Merchant, Receiver, Stack, wait_until
 
 PAGES = (
     "start",
+    "orders",
+    "refunds",
+    "deliveries",
+    "anomalies",
     "accounts",
     "accounts/new/alipay.page",
     "accounts/new/wxpay.native",
@@ -175,3 +180,24 @@ def test_the_team_grows_and_a_first_password_must_be_changed(
     open_page.guard(other).expect("403")
     other.goto("/merchant/credentials")
     expect(other.get_by_role("alert")).to_contain_text("PERMISSION_DENIED")
+
+
+def test_an_order_is_found_and_refunded(
+    open_page: Windows, stack: Stack, merchant: Merchant, payer: Payer
+) -> None:
+    order = payer.paid_alipay(merchant, "88.10")
+    cookies = {COOKIE: new_member(stack, merchant.code, "OPERATIONS").token}
+    page = open_page("/merchant/orders", language="en", cookies=cookies)
+    page.get_by_label("Any number").fill(order["externalOrderId"])
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(order["externalOrderId"])
+    check_accessibility(page)
+    press(page, "Refund")
+    page.get_by_role("dialog").get_by_label("Amount in yuan").fill("8.10")
+    page.get_by_role("dialog").get_by_label("Reason").fill("returned")
+    page.get_by_role("dialog").get_by_role("button", name="Refund").click()
+    expect(page.get_by_role("status")).to_contain_text("The refund is sent")
+    page.goto("/merchant/refunds")
+    row = page.get_by_role("row").filter(has_text="returned")
+    expect(row).to_contain_text("¥8.10")
+    expect(page.get_by_role("columnheader", name="Merchant")).to_have_count(0)

@@ -26,6 +26,7 @@ def test_every_route_is_known() -> None:
     assert {"/admin/settings", "/docs", "/pay/{order_id}"} <= routes
 
 
+@pytest.mark.timeout(600)  # some sixty pages
 @pytest.mark.parametrize(
     ("language", "viewport", "color_scheme"),
     [("zh-CN", DESKTOP, "light"), ("en", PHONE, "dark")],

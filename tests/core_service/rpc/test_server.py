@@ -307,6 +307,37 @@ async def _channels(address: str, count: int, ask: Callable[[Callable[[float], A
         await channels.close()
 
 
+def test_k08_a_call_goes_past_every_channel_whose_process_is_being_replaced() -> None:
+    ending: list[str] = []
+
+    def handle(_request: Any, context: grpc.ServicerContext) -> Any:
+        if context.peer() not in ending and len(ending) < 3:
+            ending.append(context.peer())
+        if context.peer() in ending:
+            # In gRPC's own words, as from a process that takes no more calls.
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Server shutting down")
+        return payment_service_pb2.ListChannelsResponse()
+
+    async def ask(call: Callable[[float], Any]) -> None:
+        assert [await call(5) for _ in range(8)] == ["OK"] * 8
+
+    service, _, name = CHANNELS.removeprefix("/").partition("/")
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        handle, response_serializer=payment_service_pb2.ListChannelsResponse.SerializeToString
+    )
+    server = grpc.server(ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {name: handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        asyncio.run(_channels(f"127.0.0.1:{port}", 4, ask))
+    finally:
+        server.stop(0).wait()
+    assert len(ending) == 3
+
+
 def test_n06_a_core_that_is_not_there_and_then_is(core_database: str) -> None:
     port = free_port()
 

@@ -1,0 +1,103 @@
+"""Every process is replaced under load, one after the other: K08."""
+
+import os
+import secrets
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psutil
+import pytest
+import urllib3
+
+from tests.journeys.database import rows
+from tests.journeys.rough import RoughStack
+from tests.stack import Stack, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+CLIENTS = 4
+
+
+def test_k08_rolling_restart_of_everything_fails_no_request(rough_stack: RoughStack) -> None:
+    stack = rough_stack.stack
+    rough_stack.until_healthy()
+    with load(rough_stack) as results:
+        for kind in ("core", "worker"):
+            for process_id in stack.process_ids(kind):
+                replace_program(stack, kind, process_id)
+        replace_edge_workers(stack)
+        done = len(results)
+        wait_until(
+            lambda: len(results) > done + 4 * CLIENTS, what="requests after the last restart"
+        )
+    assert Counter(status for status, _ in results) == {"200": len(results)}
+    names = [name for _, name in results]
+    kept = rows(
+        stack, "SELECT count(*) AS n FROM payment_orders WHERE external_order_id = ANY(%s)", [names]
+    )
+    assert kept == [{"n": len(names)}]
+
+
+@contextmanager
+def load(rough_stack: RoughStack) -> Iterator[list[tuple[str, str]]]:
+    """Merchants that create orders all the time, each on a connection of its own; status and external id of each."""
+    results: list[tuple[str, str]] = []
+    over = threading.Event()
+
+    def keep_creating(number: int) -> None:
+        channel = ("alipay.page", "wxpay.native")[number % 2]
+        while not over.is_set():
+            name = f"roll-{secrets.token_hex(8)}"
+            body = {
+                "channelCode": channel, "externalOrderId": name, "amount": "5.00", "subject": "roll"
+            }  # fmt: skip
+            try:
+                answer = rough_stack.merchant.post(
+                    "/api/payment-orders",
+                    body,
+                    idempotency_key=name,
+                    headers={"connection": "close"},
+                )
+                told = "" if answer.status == 200 else answer.raw.decode()
+                results.append((f"{answer.status}{told}", name))
+            except urllib3.exceptions.HTTPError as failure:
+                results.append((repr(failure), name))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        running = [pool.submit(keep_creating, number) for number in range(CLIENTS)]
+        try:
+            wait_until(lambda: len(results) > CLIENTS, what="load")
+            yield results
+        finally:
+            over.set()
+        for one in running:
+            one.result()
+
+
+def replace_program(stack: Stack, kind: str, process_id: int) -> None:
+    """SIGTERM, and the supervisor starts it again."""
+    count = len(stack.process_ids(kind))
+    os.kill(process_id, signal.SIGTERM)
+
+    def replaced() -> bool:
+        running = stack.process_ids(kind)
+        return process_id not in running and len(running) == count
+
+    wait_until(replaced, seconds=60, what=f"a new {kind}")
+
+
+def replace_edge_workers(stack: Stack) -> None:
+    """One worker of the edge after the other; its master starts a new one."""
+    (master,) = stack.process_ids("edge")
+    edge = psutil.Process(master)
+    for old in edge.children():
+        old.terminate()
+        wait_until(
+            lambda old=old: not old.is_running() and len(edge.children()) == 2,  # type: ignore[misc]
+            seconds=60,
+            what="a new worker of the edge",
+        )

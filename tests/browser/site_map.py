@@ -57,10 +57,6 @@ EXAMPLES: dict[str, Callable[[Demo], dict[str, str]]] = {
     "/admin/operators/{operator_id}": lambda demo: {
         "": f"/admin/operators/{demo.stack.sign_in().get('/api/admin/operators').json['operators'][0]['id']}"
     },
-    "/merchant/accounts/new/{channel}": lambda _: {"": "/merchant/accounts/new/alipay.page"},
-    "/merchant/accounts/{account_id}": lambda demo: {
-        "": f"/merchant/accounts/{demo.accounts['alipay.page']['id']}"
-    },
     "/admin/merchants/{code}": _merchant(""),
     "/admin/merchants/{code}/profile": _merchant("/profile"),
     "/admin/merchants/{code}/accounts": _merchant("/accounts"),

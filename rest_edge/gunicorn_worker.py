@@ -20,6 +20,10 @@ from rest_edge.middleware import new_request_id
 
 HEADER_TIMEOUT_SECONDS = 10.0
 
+IDLE_GRACE_SECONDS = 2.0
+"""How long a connection without a request stays when the edge is told to stop: a client that is just sending one is
+still answered, and told to close; one that only keeps its connection does not hold up the stop."""
+
 _REASONS = {
     400: "The request is not well-formed HTTP.",
     414: "The request line is too long.",
@@ -42,22 +46,33 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
 
     _header_timer: asyncio.TimerHandle | None = None
     _peer_is_done = False
+    _is_idle = True
+    """No request has begun, or the last one has been answered."""
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock for the first header block."""
         super().connection_made(transport)
         self._start_header_timer()
+        self.worker.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Start the clock for a later header block with its first byte; until then the connection is idle."""
-        if self._keepalive_handle is not None and self._header_timer is None:
-            self._start_header_timer()
+        if self._is_idle:
+            self._is_idle = False
+            if self._header_timer is None:
+                self._start_header_timer()
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
+        self.worker.connections.discard(self)
         self._stop_header_timer()
         super().connection_lost(exc)
+
+    def close_if_idle(self) -> None:
+        """Close unless a request has begun."""
+        if self._is_idle:
+            self._give_up_on_headers()
 
     def eof_received(self) -> bool:
         """A client that stops sending inside a body gets a 400; one that waits for its answer gets that.
@@ -82,6 +97,7 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
             self._close_transport()
             self._request_ready.set()
         else:
+            self._is_idle = True
             super()._arm_keepalive_timer()
 
     def _on_headers_complete(self) -> Any:
@@ -142,7 +158,17 @@ class EdgeWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """In the worker process, before it listens."""
         gasgi.ASGIProtocol = EdgeProtocol
+        self.connections: set[EdgeProtocol] = set()
         super().init_process()
+
+    def handle_exit_signal(self) -> None:
+        """SIGTERM: requests in flight end; connections without one are closed after a moment."""
+        super().handle_exit_signal()
+        self.loop.call_later(IDLE_GRACE_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            connection.close_if_idle()
 
     async def _shutdown(self) -> None:
         """Streams would be waited for in vain."""

@@ -7,7 +7,7 @@ PNG, JPEG and WebP, nothing that can carry scripts. Sources: PNG 11.2.2 (IHDR), 
 from dataclasses import dataclass
 from itertools import pairwise
 
-LARGEST_BYTES = 32 * 1024
+LARGEST_BYTES = 24 * 1024
 SHORTEST_SIDE = 16
 LONGEST_SIDE = 1024
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,3 +50,18 @@ def test_k06_killed_process_is_replaced(core: RecordingCore, tmp_path: Path) -> 
         wait_until(lambda: edge.log.read_text().count("ASGI server listening") == 3)
         assert 2 == len(workers(edge))
         assert 200 == edge.request("POST", "/api/payment-orders", BODY).status
+
+
+def test_k07_idle_connections_do_not_hold_up_the_stop(core: RecordingCore, tmp_path: Path) -> None:
+    """One that was used and one that never was; nothing has to be cut off at the end."""
+    with (
+        running_edge(tmp_path, NOVAPAY_GRPC_BIND=core.address) as edge,
+        socket.create_connection(("127.0.0.1", edge.port), timeout=30) as used,
+        socket.create_connection(("127.0.0.1", edge.port), timeout=30) as unused,
+    ):
+        used.sendall(b"GET /api/channels HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert used.recv(65536).startswith(b"HTTP/1.1 ")
+        edge.process.send_signal(signal.SIGTERM)
+        assert [used.recv(1), unused.recv(1)] == [b"", b""]
+        assert 0 == edge.process.wait(20)
+        assert "Forcing close" not in edge.log.read_text()

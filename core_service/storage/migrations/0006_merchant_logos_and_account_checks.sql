@@ -8,7 +8,7 @@ ALTER TABLE merchants
 CREATE TABLE merchant_logos (
     merchant_id text PRIMARY KEY REFERENCES merchants (id),
     content_type text NOT NULL CHECK (content_type IN ('image/png', 'image/jpeg', 'image/webp')),
-    content bytea NOT NULL CHECK (octet_length(content) <= 32768),
+    content bytea NOT NULL CHECK (octet_length(content) <= 24576),
     etag text NOT NULL
 );
 

@@ -797,7 +797,7 @@ class SetMerchantLogoRequest(_message.Message):
     id: _builtins.str
     """The merchant's id, or its code."""
     content: _builtins.bytes
-    """PNG, JPEG or WebP of at most 32 KiB, 16 to 1024 pixels on each side; empty removes the logo."""
+    """PNG, JPEG or WebP of at most 24 KiB, 16 to 1024 pixels on each side; empty removes the logo."""
     def __init__(
         self,
         *,

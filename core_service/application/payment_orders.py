@@ -258,13 +258,17 @@ class _Creation:
         return True
 
     def _after_break(self) -> Attempt:
-        """What the statement had done when the connection broke. Raises DATABASE_UNAVAILABLE."""
+        """What the statement had done when the connection broke. Raises DATABASE_UNAVAILABLE.
+
+        A nonce that is spent does not say by whom: this may be the second request with it, so it goes no further.
+        """
         if not reconnect():
             raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
         if payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None:
             return Attempt(Outcome.MADE)
-        is_spent = access.is_nonce_spent(self.call)
-        return Attempt(Outcome.NONCE_ONLY if is_spent else Outcome.NOTHING)
+        if access.is_nonce_spent(self.call):
+            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+        return Attempt(Outcome.NOTHING)
 
     def _new(self, values: dict[str, Any]) -> OrderResult:
         """The answer about the order of these values, before it is made."""

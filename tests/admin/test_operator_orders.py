@@ -14,7 +14,8 @@ from admin import csv_file
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import DESKTOP, PHONE, Windows
 from tests.payer import Payer
-from tests.stack import Merchant, Receiver, Stack, wait_until
+from tests.stack import Receiver, Stack, wait_until
+from tests.stack_fixtures import open_shop
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,11 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Stack, merchant: Merchant, payer: Payer) -> Iterator[Shop]:
-    """A paid order, one that waits, and one whose money came after it had been closed."""
+def shop(
+    stack: Stack, configurations: dict[str, dict[str, object]], payer: Payer
+) -> Iterator[Shop]:
+    """A merchant of its own: a paid order, one that waits, and one whose money came after it had been closed."""
+    merchant = open_shop(stack, configurations)[0]
     with Receiver() as receiver:
         receiver.answers[:] = [(500, {})]
         paid = merchant.create_order("wxpay.native", "88.10", callbackUrl=receiver.url).json[

@@ -155,6 +155,9 @@ def operations(document: Any) -> list[Any]:
     ]
 
 
+ENOUGH_TO_CREATE = 20
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(max(120, COUNT))
 def test_every_answer_is_in_the_document(sender: Sender) -> None:
@@ -184,4 +187,6 @@ def test_every_answer_is_in_the_document(sender: Sender) -> None:
     assert not sender.findings, "\n".join(
         f"{name}: {problem}: {what}" for (name, problem), what in sender.findings.items()
     )
-    assert {"200", "201", "400", "401", "404"} <= set(sender.statuses)
+    # A short run draws too few requests of each operation to be sure that one of them makes something.
+    wanted = {"200", "400", "401", "404", *(["201"] if each >= ENOUGH_TO_CREATE else [])}
+    assert wanted <= set(sender.statuses)

@@ -10,7 +10,12 @@ from unittest import mock
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from core_service.application import callback_attempts, merchant_cache, system_config
+from core_service.application import (
+    callback_attempts,
+    idempotency,
+    merchant_cache,
+    system_config,
+)
 from core_service.calls import Call, OperatorIdentity, Principal, UnspentNonce
 from core_service.providers import registry
 from core_service.storage import database
@@ -60,6 +65,7 @@ class Ground:
     def fresh(self) -> None:
         """As if nothing had ever been sold."""
         self.window.execute(f"TRUNCATE {EMPTIED}")
+        idempotency._remembered.clear()  # the same seed brings the same keys
 
 
 @contextmanager

@@ -211,8 +211,8 @@ def test_the_books_notice_what_does_not_fit(shop: Shop) -> None:
     assert broken == {"second_payments_are_booked", "deliveries_tell_what_happened"}
     now = datetime.now(UTC)
     execute(
-        "INSERT INTO journals VALUES (%s, 'jn_x', 'DUPLICATE', 'duplicate:x', %s, NULL, %s)",
-        (shop.merchant_id, order.id, now),
+        "INSERT INTO journals VALUES (%s, 'jn_x', 'DUPLICATE', %s, %s, NULL, %s)",
+        (shop.merchant_id, f"duplicate:{order.id}:gw-second", order.id, now),
     )
     execute(
         "INSERT INTO journal_lines SELECT %s, 'jn_x', n, a, v FROM (VALUES (1, 'provider_balance', %s), "

@@ -110,13 +110,18 @@ def test_a_key_needs_the_password_and_the_newest_one_counts(
     assert "PERMISSION_DENIED" == reason(begin(channel, sent))
 
 
+MAY_ANSWER = {"OK", "ADMIN_UNAUTHENTICATED", "OVERLOADED"}
+
+
 def test_a_recovery_code_signs_in_once(channel: grpc.Channel, operator: OperatorRow) -> None:
     sent = open_session(operator)
     _, codes = switched_on(channel, sent)
     typed = f" {codes[3].upper().replace('-', ' ')} "
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: reason(sign_in(channel, operator, typed)), range(4)))
-    assert ["ADMIN_UNAUTHENTICATED"] * 3 + ["OK"] == sorted(answers)
+    # Few passwords are looked at at once: who waits too long for that is told to come again.
+    assert 1 == answers.count("OK")
+    assert {"OK", "ADMIN_UNAUTHENTICATED"} <= set(answers) <= MAY_ANSWER
     session = ask(channel, "AccessService.GetSession", pb.GetSessionRequest(), sent)
     assert 9 == session.recovery_codes_left
     with connection_scope():

@@ -15,7 +15,7 @@ from pathlib import Path
 import playwright
 from playwright.sync_api import sync_playwright
 
-from tests.browser.npm_package import NpmPackage, PackageNotToBeHad
+from tests.browser.npm_package import NpmPackage, PackageNotToBeHad, extract
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -82,7 +82,7 @@ def _unpack_chromium(package: Path, folder: Path) -> None:
     libraries = folder / "al2023.tar"
     _inflate(package / "bin/al2023.tar.br", libraries)
     with tarfile.open(libraries) as content:
-        content.extractall(folder, filter="data")
+        extract(content, folder)
     libraries.unlink()
     shutil.copy(package / "LICENSE", folder)
 

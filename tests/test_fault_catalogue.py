@@ -7,6 +7,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 CATALOGUE = FOLDER / "data" / "fault-catalogue.md"
 UNCOVERED = {
+    "K08": "tests/journeys/rolling_restart.py is run by hand: of some 2,000 requests a few may still be answered 500",
     "O02": "ten times the capacity: no automatic test yet",
     "O03": "recovery from overload within 5 s: no automatic test yet",
     "O05": "a database that takes 200 ms for each statement: no automatic test yet",

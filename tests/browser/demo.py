@@ -140,7 +140,9 @@ def _trade(demo: Demo, payer: Payer, receiver: Receiver) -> None:
     assert shop.refund(paid[3]["id"], "459.00", reason="破损").status == 200
     wait_until(lambda: shop.order(paid[0]["id"])["callbackStatus"] == "DELIVERED", what="callbacks")
     admin = demo.stack.sign_in()
-    demo.delivery_id = admin.get("/api/admin/deliveries").json["deliveries"][-1]["id"]
+    demo.delivery_id = admin.get(f"/api/admin/deliveries?merchantCode={shop.code}").json[
+        "deliveries"
+    ][-1]["id"]
 
 
 def _is_paid(shop: Merchant, order: Any) -> bool:

@@ -36,7 +36,7 @@ def test_a_dropped_lock_is_seen_and_the_schedule_made_small(simulated: Ground) -
             (plan for plan in map(Plan, range(60)) if run(plan, simulated).findings), None
         )
         assert failing is not None, "60 schedules without a lock on orders, and nothing is seen"
-        small = shrunk(failing, lambda plan: bool(run(plan, simulated).findings), 12)
+        small = shrunk(failing, lambda plan: bool(run(plan, simulated).findings), 60)
     assert sum(small.steps.values()) < sum(failing.steps.values())
 
 

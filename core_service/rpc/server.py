@@ -19,7 +19,7 @@ from core_service.schema import SchemaIncomplete, methods, service_names
 from core_service.turns import Turns
 
 THREADS = 16
-AT_WORK = 6
+AT_WORK = 1
 """Of those threads; the others wait for a provider. More would only hand Python's lock around."""
 MAX_CALLS = THREADS * 2
 """Running and waiting; more are refused by gRPC at once. An edge has at most so many under way, wherever they go."""

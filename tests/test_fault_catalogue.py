@@ -12,11 +12,7 @@ UNCOVERED = {
     "O05": "a database that takes 200 ms for each statement: no automatic test yet",
     "O06": "a soak of half an hour: no automatic test yet",
 }
-"""Honest, and to be emptied. An id must leave this list as soon as a test names it.
-
-K08 as a whole is tests/journeys/rolling_restart.py, to be run by hand: of some 2,000 requests a few may still be
-answered 500 while core processes are being replaced.
-"""
+"""Honest, and to be emptied. An id must leave this list as soon as a test names it."""
 
 _ID = re.compile(r"(?<![a-z0-9])([cpknmiaso]\d\d)(?![0-9a-z])")
 _RANGE = re.compile(r"(?<![a-z0-9])([cpknmiaso])(\d\d)_to_\1?(\d\d)(?![0-9a-z])")

@@ -191,6 +191,12 @@ def core_error_from(failure: grpc.RpcError) -> CoreError:
     return CoreError(reason, retry_after_seconds=1 if reason == "OVERLOADED" else None)
 
 
+def is_from_core(failure: grpc.RpcError) -> bool:
+    """Whether the core itself refused, and not gRPC on the way."""
+    trailing: Any = failure.trailing_metadata() or ()
+    return any(key == STATUS_DETAILS for key, _ in trailing)
+
+
 def core_error_of(status: status_pb2.Status) -> CoreError:
     """The error that `rpc/error_details.status_of` packed.
 

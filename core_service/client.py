@@ -45,8 +45,12 @@ LONGEST_RETRIES_SECONDS = 1.0
 
 _NEVER_LEFT = ("failed to connect to all addresses", "Server shutting down")
 """Texts of gRPC itself for calls that no handler saw."""
+_LEFT_UNREAD = "CANCELLED"
+"""What a server that is stopping says to calls which it has not begun; those it has begun end by their deadline,
+before their time of grace does."""
 
 _REASON_BY_CODE = {
+    grpc.StatusCode.CANCELLED: "OVERLOADED",
     grpc.StatusCode.UNAVAILABLE: "OVERLOADED",
     grpc.StatusCode.DEADLINE_EXCEEDED: "OVERLOADED",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "OVERLOADED",
@@ -159,16 +163,18 @@ class EdgeChannels:
         return call
 
 
-def service_channel(address: str, token: str, *, tls: ClientTls | None = None) -> grpc.Channel:
+def service_channel(
+    address: str, token: str | None, *, tls: ClientTls | None = None
+) -> grpc.Channel:
     """A channel for an internal service, to be used with the generated stubs.
 
-    Every call carries the service token.
+    Every call carries the service token; without one calls bring credentials of their own.
     """
     if tls is None:
         channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
     else:
         channel = grpc.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
-    return grpc.intercept_channel(channel, _AsService(token))
+    return channel if token is None else grpc.intercept_channel(channel, _AsService(token))
 
 
 def core_error_from(failure: grpc.RpcError) -> CoreError:
@@ -185,6 +191,12 @@ def core_error_from(failure: grpc.RpcError) -> CoreError:
                 break
     reason = _REASON_BY_CODE.get(failure.code(), "INTERNAL")
     return CoreError(reason, retry_after_seconds=1 if reason == "OVERLOADED" else None)
+
+
+def is_from_core(failure: grpc.RpcError) -> bool:
+    """Whether the core itself refused, and not gRPC on the way."""
+    trailing: Any = failure.trailing_metadata() or ()
+    return any(key == STATUS_DETAILS for key, _ in trailing)
 
 
 def core_error_of(status: status_pb2.Status) -> CoreError:
@@ -219,6 +231,8 @@ def core_error_of(status: status_pb2.Status) -> CoreError:
 def never_left(failure: grpc.RpcError) -> bool:
     """Whether no handler can have seen the call, so that sending it again is no repetition."""
     details = failure.details() or ""
+    if failure.code() is grpc.StatusCode.CANCELLED:
+        return details == _LEFT_UNREAD
     return failure.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NEVER_LEFT)
 
 

@@ -11,6 +11,7 @@ from admin.visit import Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
 _TIMES = frozenset({"at", "until", "since", "lastAt", "paidAt"})
+_WHYS = frozenset({"error", "failure", "reason"})
 _MONEY_KINDS = frozenset({"journal"})
 _GOOD = frozenset({"SUCCEEDED", "applied", "genuine", "delivered"})
 _BAD = frozenset({"FAILED", "failed", "lost", "unanswered", "duplicate"})
@@ -104,4 +105,4 @@ def _value(visit: Visit, kind: str, fact: payments.Fact) -> str:
     for family in ("status.", "cause."):
         if texts.has_text(family + fact.value):
             return visit.t(family + fact.value)
-    return fact.value
+    return visit.reason(fact.value) if fact.name in _WHYS else fact.value

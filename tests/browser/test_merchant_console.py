@@ -51,7 +51,27 @@ def test_a_stranger_registers_signs_in_and_sees_what_is_to_be_done(open_page: Wi
     press(page, "Sign in")
     expect(page.get_by_role("heading", level=1)).to_have_text("Tea & Co <b>")
     expect(page.get_by_role("status")).to_contain_text("under review")
-    expect(page.get_by_role("heading", name="Getting started: 0 of 5 done")).to_be_visible()
+    expect(page.get_by_role("heading", name="Getting started: 0 of 4 done")).to_be_visible()
+
+
+def test_whoever_started_it_signs_in_to_the_demo_merchant_at_once(
+    open_page: Windows, stack: Stack
+) -> None:
+    said = dict(
+        line.split(maxsplit=1)
+        for line in stack.log.read_text().splitlines()
+        if line.startswith("  ")
+    )
+    assert said["merchantConsole"].endswith("/merchant")
+    page = open_page("/merchant", language="en")
+    page.get_by_label("E-mail address").fill(said["owner"])
+    page.get_by_label("Password").fill(said["ownerPassword"])
+    press(page, "Sign in")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Demo shop")
+    # Its accounts are all at the sandbox: nothing asks for a live payment.
+    steps = page.get_by_role("region", name="Getting started")
+    expect(steps).to_contain_text("The sandbox takes no money")
+    expect(steps).not_to_contain_text("Take a first live payment")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +150,27 @@ def test_a_test_event_confirms_the_address_and_the_secret_is_rotated(
     page.get_by_role("dialog").get_by_role("button", name="Rotate secret").click()
     expect(page.get_by_role("status")).to_contain_text("whsec_")
     expect(page.get_by_text("The secret before it signs too until")).to_be_visible()
+
+
+def test_the_allowlist_asks_before_it_shuts_servers_out(
+    open_page: Windows, stack: Stack, fresh_merchant: Merchant
+) -> None:
+    cookies = {COOKIE: new_member(stack, fresh_merchant.code, "DEVELOPER").token}
+    page = open_page("/merchant/callbacks", language="zh-CN", cookies=cookies)
+    press(page, "修改白名单")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("立即被拒绝")
+    dialog.get_by_label("IP 地址与网段").fill("203.0.113.7")
+    dialog.get_by_role("button", name="保存").click()
+    expect(page.locator("pre", has_text="203.0.113.7")).to_be_visible()
+    assert fresh_merchant.create_order().code == "IP_NOT_ALLOWED"
+
+    def is_logged_in_chinese() -> bool:
+        page.goto("/merchant/requests")
+        said = page.get_by_role("row").filter(has_text="IP_NOT_ALLOWED")
+        return said.filter(has_text="来源地址不在商户的白名单内").count() == 1
+
+    wait_until(is_logged_in_chinese, what="the refusal in the log, in Chinese")
 
 
 def test_the_explainer_finds_the_byte(

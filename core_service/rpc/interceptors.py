@@ -90,7 +90,7 @@ class Interceptors(grpc.ServerInterceptor):
     ) -> None:
         self._callers = callers
         self._database_is_up = database_is_up
-        # Merchants' calls take what there is; nobody else may take all of it. The public is mostly providers that notify.
+        # Merchants' calls take what there is; nobody else may. The public is mostly providers that notify.
         self._shares = {
             Principal.OPERATOR: BoundedSemaphore(max(1, threads // 8)),
             Principal.STAFF: BoundedSemaphore(max(1, threads // 8)),

@@ -11,7 +11,7 @@ from admin.visit import Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
 _TIMES = frozenset({"at", "until", "since", "lastAt", "paidAt"})
-_WHYS = frozenset({"error", "failure", "reason"})
+_WHYS = frozenset({"detail", "error", "failure", "reason"})
 _MONEY_KINDS = frozenset({"journal"})
 _GOOD = frozenset({"SUCCEEDED", "applied", "genuine", "delivered"})
 _BAD = frozenset({"FAILED", "failed", "lost", "unanswered", "duplicate"})

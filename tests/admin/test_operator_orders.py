@@ -161,7 +161,7 @@ def test_an_order_is_refunded_once_with_a_reason(
 
 def test_a_delivery_shows_each_attempt_and_is_sent_again(console: Page, shop: Shop) -> None:
     console.goto(f"/admin/orders/{shop.paid['id']}")
-    console.get_by_role("link", name="payment.order.updated").first.click()
+    console.get_by_role("link", name="订单状态通知").first.click()
     expect(console.locator("article.card")).to_have_count(2)
     expect(console.locator("article.card").last).to_contain_text("500")
     console.locator("summary", has_text="Request headers").first.click()

@@ -159,16 +159,18 @@ class EdgeChannels:
         return call
 
 
-def service_channel(address: str, token: str, *, tls: ClientTls | None = None) -> grpc.Channel:
+def service_channel(
+    address: str, token: str | None, *, tls: ClientTls | None = None
+) -> grpc.Channel:
     """A channel for an internal service, to be used with the generated stubs.
 
-    Every call carries the service token.
+    Every call carries the service token; without one calls bring credentials of their own.
     """
     if tls is None:
         channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
     else:
         channel = grpc.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
-    return grpc.intercept_channel(channel, _AsService(token))
+    return channel if token is None else grpc.intercept_channel(channel, _AsService(token))
 
 
 def core_error_from(failure: grpc.RpcError) -> CoreError:

@@ -1,4 +1,4 @@
-"""Makes the demo merchant: approved, with an account on each channel, a credential and a callback address.
+"""Makes the demo merchant: approved, with an account on each channel, a credential, a callback address and an owner.
 
 Drives NovaPay as an operator does, by the `novapay` command, and leaves what a reader of the README pastes in
 `demo.env` in the data directory (mode 600). A second run finds the demo merchant and changes nothing.
@@ -18,6 +18,9 @@ from sandbox.settings import load_settings
 from sandbox.shop import Shop
 
 MERCHANT = "demo"
+OWNER_EMAIL = "owner@novapay.example"
+OWNER_PASSWORD = "novapay-demo-owner"  # noqa: S105 (of a demo, printed at every start)
+OWNER = "NOVAPAY_DEMO_OWNER"
 FEE_RATE = "0.006"
 _HTTP = urllib3.PoolManager(retries=False, timeout=10)
 
@@ -31,6 +34,9 @@ def main() -> None:
     settings = read_env()
     if not settings or not _is_known(settings):
         settings = seed()
+        _write_env(settings)
+    if OWNER not in settings:
+        settings = {**settings, **ensure_owner()}
         _write_env(settings)
     for name, value in settings.items():
         sys.stdout.write(f"{name}={value}\n")
@@ -62,6 +68,17 @@ def seed() -> dict[str, str]:
         "NOVAPAY_DEMO_SECRET": credential["secret"],
         "NOVAPAY_DEMO_CALLBACKS": shop["deliveriesUrl"],
     }
+
+
+def ensure_owner() -> dict[str, str]:
+    """Somebody who may sign in to the merchant console at once. Raises CommandFailed."""
+    who = ("--merchant", MERCHANT, "--email", OWNER_EMAIL)
+    try:
+        novapay("staff", "create", *who, "--password", stdin=OWNER_PASSWORD)
+    except CommandFailed as failure:
+        if "has an account already" not in str(failure):
+            raise
+    return {OWNER: OWNER_EMAIL, "NOVAPAY_DEMO_OWNER_PASSWORD": OWNER_PASSWORD}
 
 
 def novapay(*arguments: str, stdin: str = "") -> Any:

@@ -20,6 +20,7 @@ class Progress:
     sandbox_paid: bool
     live_paid: bool
     has_sandbox: bool
+    has_live_account: bool
 
 
 def progress(merchant_code: str, *, has_sandbox: bool, now: datetime) -> Progress:
@@ -35,6 +36,7 @@ def progress(merchant_code: str, *, has_sandbox: bool, now: datetime) -> Progres
         sandbox_paid=bool(paid_with & sandboxes),
         live_paid=bool(paid_with - sandboxes),
         has_sandbox=has_sandbox,
+        has_live_account=bool(merchant.accounts.keys() - sandboxes),
     )
 
 

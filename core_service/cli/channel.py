@@ -6,8 +6,9 @@ from core_service.client import ClientTls, service_channel
 from core_service.settings import Settings, parse_bind
 
 
-def channel_to_core(settings: Settings) -> grpc.Channel:
+def channel_to_core(settings: Settings, *, as_service: bool = True) -> grpc.Channel:
     """A channel to the core of these settings; the caller closes it."""
+    token = settings.grpc_token if as_service else None
     tls = None
     if settings.grpc_tls is not None:
         files = settings.grpc_tls
@@ -16,7 +17,7 @@ def channel_to_core(settings: Settings) -> grpc.Channel:
             certificate=files.client_certificate.read_bytes() if files.client_certificate else None,
             private_key=files.client_key.read_bytes() if files.client_key else None,
         )
-    return service_channel(_reachable(settings.grpc_bind), settings.grpc_token, tls=tls)
+    return service_channel(_reachable(settings.grpc_bind), token, tls=tls)
 
 
 def _reachable(bind: str) -> str:

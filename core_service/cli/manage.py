@@ -13,6 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from core_service import metadata
 from core_service.cli.channel import channel_to_core
 from core_service.cli.failure import CommandFailed, load_settings
 from core_service.client import core_error_from, never_left
@@ -134,7 +135,13 @@ def create_admin(arguments: Namespace) -> int:
 
 
 def create_staff(arguments: Namespace) -> int:
-    """Add somebody to a merchant; the first password must be changed at the first sign-in."""
+    """Add somebody to a merchant; the first password must be changed at the first sign-in.
+
+    With `--password` it is changed at once, to one that others know: for demos, so refused in production.
+    """
+    if arguments.password and load_settings().is_production:
+        raise CommandFailed("in production a password is chosen by its owner: leave --password out")
+    password = read_secret("the password") if arguments.password else None
     request = access.CreateStaffRequest(
         merchant_code=arguments.merchant,
         email=arguments.email,
@@ -142,9 +149,28 @@ def create_staff(arguments: Namespace) -> int:
     )
     with core_channel() as channel:
         made = AccessServiceStub(channel).CreateStaff(request, timeout=TIMEOUT_SECONDS)
+    if password is not None:
+        _choose_password(arguments.email, made.first_password, password)
     person = as_json(made.staff)
     shown = {name: person[name] for name in ("id", "email")}
-    return show(arguments, {**shown, "firstPassword": made.first_password})
+    first = {} if password is not None else {"firstPassword": made.first_password}
+    return show(arguments, {**shown, **first})
+
+
+def _choose_password(email: str, first: str, chosen: str) -> None:
+    """As the member does it after the first sign-in."""
+    with core_channel(as_service=False) as channel:
+        stub = AccessServiceStub(channel)
+        opened = stub.SignInStaff(
+            access.SignInStaffRequest(email=email, password=first), timeout=TIMEOUT_SECONDS
+        )
+        session = ((metadata.STAFF_SESSION_TOKEN, opened.session_token.encode()),)
+        stub.ChangePassword(
+            access.ChangePasswordRequest(current_password=first, new_password=chosen),
+            timeout=TIMEOUT_SECONDS,
+            metadata=session,
+        )
+        stub.SignOut(access.SignOutRequest(), timeout=TIMEOUT_SECONDS, metadata=session)
 
 
 def verify_books(arguments: Namespace) -> int:
@@ -173,10 +199,10 @@ def verify_audit_log(arguments: Namespace) -> int:
 
 
 @contextmanager
-def core_channel() -> Iterator[grpc.Channel]:
+def core_channel(*, as_service: bool = True) -> Iterator[grpc.Channel]:
     """A channel to the core; a refused call becomes CommandFailed with the core's reason."""
     settings = load_settings()
-    with channel_to_core(settings) as channel:
+    with channel_to_core(settings, as_service=as_service) as channel:
         try:
             yield channel
         except grpc.RpcError as failure:

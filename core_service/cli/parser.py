@@ -113,6 +113,11 @@ def _add_staff(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     create.add_argument("--merchant", required=True, metavar="CODE")
     create.add_argument("--email", required=True)
     create.add_argument("--role", default="OWNER", type=str.upper, choices=STAFF_ROLES)
+    create.add_argument(
+        "--password",
+        action="store_true",
+        help="read a password from standard input that may stay; not in production",
+    )
 
 
 def _add_credentials(commands: "Subcommands[argparse.ArgumentParser]") -> None:

@@ -163,9 +163,13 @@ def announce(settings: Settings, demo: dict[str, str] | None, *, as_json: bool) 
         "tokenFile": str(settings.data_dir / "grpc_token"),
     }
     if settings.admin_bootstrap and not settings.is_production:
+        facts["adminConsole"] = f"{settings.public_base_url}/admin"
         facts["operator"] = settings.admin_bootstrap.email
         facts["operatorPassword"] = settings.admin_bootstrap.password
     if demo is not None:
+        facts["merchantConsole"] = f"{settings.public_base_url}/merchant"
+        facts["owner"] = demo.pop("NOVAPAY_DEMO_OWNER")
+        facts["ownerPassword"] = demo.pop("NOVAPAY_DEMO_OWNER_PASSWORD")
         facts["sandbox"] = f"http://{settings.sandbox_bind}"
         facts |= demo
     if as_json:

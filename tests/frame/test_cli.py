@@ -27,6 +27,7 @@ from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.merchants.v1 import merchant_service_pb2_grpc as merchants_grpc
 from sandbox.server import SandboxServer
 from tests.factories import make_account, make_merchant
+from tests.frame.test_settings import production
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,6 +194,13 @@ def test_doctor_asks_the_provider_and_warns_of_what_ends(
 
 def test_the_sandbox_has_no_place_in_production(data_dir: Path) -> None:
     assert novapay(data_dir, "sandbox", NOVAPAY_ENV="production").returncode == 1
+
+
+def test_nobody_else_chooses_a_members_password_in_production(data_dir: Path) -> None:
+    arguments = ("staff", "create", "--merchant", "demo", "--email", "a@b.example", "--password")
+    done = novapay(data_dir, *arguments, **production())
+    assert done.returncode == 1
+    assert "chosen by its owner" in done.stderr
 
 
 def test_a_taken_address_is_named() -> None:

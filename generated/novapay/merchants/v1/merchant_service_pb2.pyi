@@ -2349,6 +2349,7 @@ class GetOnboardingResponse(_message.Message):
     SANDBOX_PAID_FIELD_NUMBER: _builtins.int
     LIVE_PAID_FIELD_NUMBER: _builtins.int
     HAS_SANDBOX_FIELD_NUMBER: _builtins.int
+    HAS_LIVE_ACCOUNT_FIELD_NUMBER: _builtins.int
     account_checked: _builtins.bool
     """Some enabled account is well, as far as the doctor has looked."""
     key_created: _builtins.bool
@@ -2361,6 +2362,8 @@ class GetOnboardingResponse(_message.Message):
     """The same with an account at a real provider."""
     has_sandbox: _builtins.bool
     """False in production: there is no sandbox there."""
+    has_live_account: _builtins.bool
+    """Some account is at a real provider; without one there cannot be a live payment."""
     def __init__(
         self,
         *,
@@ -2370,10 +2373,11 @@ class GetOnboardingResponse(_message.Message):
         sandbox_paid: _builtins.bool = ...,
         live_paid: _builtins.bool = ...,
         has_sandbox: _builtins.bool = ...,
+        has_live_account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_checked", b"account_checked", "callback_confirmed", b"callback_confirmed", "has_sandbox", b"has_sandbox", "key_created", b"key_created", "live_paid", b"live_paid", "sandbox_paid", b"sandbox_paid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_checked", b"account_checked", "callback_confirmed", b"callback_confirmed", "has_live_account", b"has_live_account", "has_sandbox", b"has_sandbox", "key_created", b"key_created", "live_paid", b"live_paid", "sandbox_paid", b"sandbox_paid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,6 +75,8 @@ def take_pictures(browser: Browser, demo: Demo, place: Place, folder: Path) -> N
             cookies=cookies_for(place, demo),
         )
         page.wait_for_load_state("load")
+        if place.route == "/docs/try":
+            page.locator(".opblock").first.wait_for()
         (folder / file_name(place.name, language, scheme, kind)).write_bytes(picture(page))
         windows.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 MOST_ROWS = 50_000
 """Rows of one file; the pages say so."""
 PAGE_SIZE = 1000
-_MOST_PAGES = 1000
+_MOST_PAGES = 2500
 """Also when each comes almost empty: what was looked through is then ten million orders."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

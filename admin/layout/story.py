@@ -7,7 +7,7 @@ from typing import Any
 
 from admin import texts
 from admin.layout.formats import ZONE, ZONE_NAME, money
-from admin.layout.problems import anomaly_detail, problem, reported_amount
+from admin.layout.anomalies import anomaly_detail, reported_amount
 from admin.visit import Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
@@ -107,7 +107,7 @@ def _value(visit: Visit, kind: str, fact: payments.Fact) -> str:
     for family in ("status.", "cause."):
         if texts.has_text(family + fact.value):
             return visit.t(family + fact.value)
-    return fact.value
+    return visit.reason(fact.value) if fact.name == "reason" else fact.value
 
 
 def _time(_visit: Visit, value: str) -> str:
@@ -122,8 +122,7 @@ def _answer(visit: Visit, value: str) -> str:
 _SHOWN: Mapping[str, Callable[[Visit, str], str]] = {
     **dict.fromkeys(("at", "until", "since", "lastAt", "paidAt"), _time),
     "answer": _answer,
-    "error": problem,
-    "failure": problem,
+    **dict.fromkeys(("error", "failure"), lambda visit, value: visit.reason(value)),
     "amount": lambda _visit, value: money(value),
     "paid": lambda _visit, value: reported_amount(value),
     "durationMs": lambda visit, value: visit.t("deliveries.milliseconds", number=value),

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from admin import texts
 from admin.layout import formats
-from admin.layout.problems import anomaly_detail, problem
+from admin.layout.anomalies import anomaly_detail
 from admin.static_files import static_url
 from admin.visit import REASON_FIELD, Reply, Visit
 from core_service.errors import CoreError, Family
@@ -48,8 +48,8 @@ templates.filters.update(
 def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Reply:
     """A page from a template of `admin`, such as `operator/settings.html`.
 
-    Beside `values` it knows `ui` (the macros), `visit`, `t` (texts), `may` (an RPC), `here` (this address, changed),
-    and `problem` and `anomaly_detail` for what the core noted.
+    Beside `values` it knows `ui` (the macros), `visit`, `t` (texts), `may` (an RPC), `here` (this address, changed) and
+    `anomaly_detail`.
     """
     known = {
         "visit": visit,
@@ -58,7 +58,6 @@ def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> 
         "t": visit.t,
         "may": visit.may,
         "here": visit.here,
-        "problem": partial(problem, visit),
         "anomaly_detail": partial(anomaly_detail, visit),
         "failure": error_view(visit.failure, visit) if visit.failure is not None else None,
     }

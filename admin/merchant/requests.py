@@ -5,6 +5,7 @@ from typing import Any
 from admin.console import Family
 from admin.layout.view import render
 from admin.page import Page
+from admin.texts import has_text
 from admin.visit import Reply, Visit
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
 
@@ -31,7 +32,7 @@ class RequestLog(Page):
         return render(
             visit,
             "merchant/requests.html",
-            requests=answer.requests,
+            requests=[(one, _why(visit, one)) for one in answer.requests],
             next=answer.next_page_token,
             outcomes=[("refused", visit.t("requests.refused_only"))],
         )
@@ -59,6 +60,17 @@ class Explainer(Page):
         )
         found = await visit.call(self.rpc, asked)
         return render(visit, "merchant/explain.html", found=_view(found), asked=asked)
+
+
+def _why(visit: Visit, request: Any) -> str:
+    """Why it was refused: the core's own sentence in English, ours for the reason in Chinese."""
+    key = f"error.{request.outcome}"
+    if visit.language == "en" or not request.detail or not has_text(key):
+        return str(request.detail)
+    if request.outcome != "INVALID_REQUEST":
+        return visit.t(key)
+    fields = [part.partition(" ") for part in request.detail.split("; ")[1:]]
+    return " ".join([visit.t(key), *(f"{name} {visit.reason(why)}" for name, _, why in fields)])
 
 
 def _sent_text(visit: Visit, name: str) -> bytes:

@@ -36,16 +36,28 @@ def text(language: str, key: str, /, **values: object) -> str:
 
 
 def reason(language: str, english: str) -> str:
-    """What the core says is wrong with a field, in the viewer's language; English where we have no text for it.
+    """What the core says is wrong, in the viewer's language; its own words where we have no text for them.
 
-    Keys of `reason.json` are the core's words: numbers stand as `n`, and what is in backticks is left out.
+    Keys of `reason.json` are the core's words: numbers stand as `n`, and what is in backticks is left out. Of a kind
+    with particulars (`connect: ConnectTimeoutError`) the kind is the key, and the particulars stand behind it.
     """
     words = english.partition("`")[0]
-    key = "reason." + re.sub(r"[^a-z0-9]+", "_", re.sub(r"\d+", "n", words.lower())).strip("_")
-    if language == "en" or not has_text(key):
+    key, particulars = _reason_key(words), ""
+    if not has_text(key):
+        kind, _, particulars = words.partition(": ")
+        key = _reason_key(kind)
+    if not has_text(key):
+        return english
+    if particulars:
+        return f"{text(language, key)} ({particulars})"
+    if language == "en":
         return english
     numbers = {f"n{at}": number for at, number in enumerate(re.findall(r"\d+", words), start=1)}
     return text(language, key, **numbers)
+
+
+def _reason_key(words: str) -> str:
+    return "reason." + re.sub(r"[^a-z0-9]+", "_", re.sub(r"\d+", "n", words.lower())).strip("_")
 
 
 def has_text(key: str) -> bool:

@@ -106,6 +106,15 @@ def test_lists_of_orders(plans: Plans, name: str) -> None:
     check(plans)
 
 
+def test_the_end_of_a_stretch_is_found_inside_the_index(plans: Plans) -> None:
+    merchant_id = one(MERCHANT.format("DESC"))
+    plans.clear()
+    wanted = OrderFilter(merchant_id=merchant_id, channel_code="cash.desk")
+    order_lists.newest(wanted, wanted_page(50, None))
+    (plan,) = (plan for sql, plan in plans if "OFFSET" in sql and "ORDER BY id DESC OFFSET" in sql)
+    assert "Index Only Scan Backward using payment_orders_pkey" in plan, plan
+
+
 def test_searches(plans: Plans) -> None:
     merchant_id = one(MERCHANT.format("DESC"))
     numbers = [

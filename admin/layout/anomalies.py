@@ -1,30 +1,9 @@
-"""What the core noted about a failure, in the viewer's language: of callbacks, of asking providers, anomalies.
-
-The core notes `kind: detail` with the kinds of its HTTP client, or a sentence of its own; what is unknown here is
-shown as it is.
-"""
+"""What the core noted beside an anomaly, in the viewer's language."""
 
 from decimal import Decimal
 
-from admin import texts
 from admin.layout.formats import money
 from admin.visit import Visit
-
-_ANSWERED = "the merchant answered "
-_NO_ADDRESS = "callbacks are switched off, or there is no address"
-
-
-def problem(visit: Visit, noted: str) -> str:
-    """Why there was no good answer: `timeout: TimeoutError` is 没有在时限内回答 (TimeoutError)."""
-    if noted.startswith(_ANSWERED):
-        return visit.t("problem.merchant_answered", status=noted.removeprefix(_ANSWERED))
-    if noted == _NO_ADDRESS:
-        return visit.t("problem.no_address")
-    kind, _, detail = noted.partition(": ")
-    if not texts.has_text(f"problem.{kind}"):
-        return visit.reason(noted)
-    words = visit.t(f"problem.{kind}")
-    return f"{words} ({detail})" if detail else words
 
 
 def anomaly_detail(visit: Visit, kind: str, noted: str) -> str:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from admin import texts
-from admin.layout.formats import ZONE, ZONE_NAME, money
 from admin.layout.anomalies import anomaly_detail, reported_amount
+from admin.layout.formats import ZONE, ZONE_NAME, money
 from admin.visit import Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 

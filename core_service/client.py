@@ -45,8 +45,12 @@ LONGEST_RETRIES_SECONDS = 1.0
 
 _NEVER_LEFT = ("failed to connect to all addresses", "Server shutting down")
 """Texts of gRPC itself for calls that no handler saw."""
+_LEFT_UNREAD = "CANCELLED"
+"""What a server that is stopping says to calls which it has not begun; those it has begun end by their deadline,
+before their time of grace does."""
 
 _REASON_BY_CODE = {
+    grpc.StatusCode.CANCELLED: "OVERLOADED",
     grpc.StatusCode.UNAVAILABLE: "OVERLOADED",
     grpc.StatusCode.DEADLINE_EXCEEDED: "OVERLOADED",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "OVERLOADED",
@@ -189,6 +193,12 @@ def core_error_from(failure: grpc.RpcError) -> CoreError:
     return CoreError(reason, retry_after_seconds=1 if reason == "OVERLOADED" else None)
 
 
+def is_from_core(failure: grpc.RpcError) -> bool:
+    """Whether the core itself refused, and not gRPC on the way."""
+    trailing: Any = failure.trailing_metadata() or ()
+    return any(key == STATUS_DETAILS for key, _ in trailing)
+
+
 def core_error_of(status: status_pb2.Status) -> CoreError:
     """The error that `rpc/error_details.status_of` packed.
 
@@ -221,6 +231,8 @@ def core_error_of(status: status_pb2.Status) -> CoreError:
 def never_left(failure: grpc.RpcError) -> bool:
     """Whether no handler can have seen the call, so that sending it again is no repetition."""
     details = failure.details() or ""
+    if failure.code() is grpc.StatusCode.CANCELLED:
+        return details == _LEFT_UNREAD
     return failure.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NEVER_LEFT)
 
 

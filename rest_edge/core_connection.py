@@ -6,9 +6,10 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import Message
 
-from core_service.client import EdgeChannels, Metadata, core_error_from
+from core_service.client import EdgeChannels, Metadata, core_error_from, is_from_core
 from core_service.errors import CoreError
 from core_service.schema import Method
+from rest_edge.logs import edge_log
 from rest_edge.middleware import EdgeRequest
 from rest_edge.settings import Settings
 
@@ -69,6 +70,14 @@ class CoreConnection:
                 timeout_seconds=timeout_seconds,
             )
         except grpc.aio.AioRpcError as failure:
+            if not is_from_core(failure):
+                edge_log.warning(
+                    "core call failed",
+                    method=path,
+                    request_id=request.request_id,
+                    grpc_code=failure.code().name,
+                    grpc_details=failure.details(),
+                )
             raise CallFailed(core_error_from(failure), _text(failure.trailing_metadata())) from None
         return answer, _text(trailing)
 

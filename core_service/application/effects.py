@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from core_service.application import access, idempotency
+from core_service.application import access, idempotency, provider_places
 from core_service.application.idempotency import Claim, ClaimLost, Replay
 from core_service.calls import Call
 from core_service.errors import CoreError, Family
@@ -35,8 +35,15 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
                 raise
             return refusal
 
+    def commit() -> T | CoreError:
+        return transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+
     try:
-        outcome = transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+        try:
+            outcome = commit()
+        except provider_places.NoPlace as full:
+            full.wait()
+            outcome = commit()
     except KeyBusy:
         # That transaction is dead, and the nonce with it.
         transact(lambda: access.spend_nonce(call), committed=lambda: access.is_nonce_spent(call))

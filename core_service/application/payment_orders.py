@@ -21,6 +21,7 @@ from core_service.application import (
     idempotency,
     payment_results,
     provider_calls,
+    provider_places,
     routing,
 )
 from core_service.application.idempotency import Claim, Replay
@@ -287,7 +288,10 @@ class _Creation:
             claim = self._begin()
             if isinstance(claim, Replay):
                 return claim
-            return effects.under_claim(claim, lambda: self._made_or_found(plan, None))
+            found = effects.under_claim(claim, lambda: self._made_or_found(plan, None))
+            if self._is_unfinished(found.view.order):
+                provider_places.take(self.provider.provider_code, self.merchant.facts.id)
+            return found
 
         provider_calls.seconds_for_provider(self.call)
         answer = self._run(intend)
@@ -598,7 +602,11 @@ def close(
         if isinstance(claim, Replay):
             return claim
         claims[:] = [claim] if claim else []  # the transaction may run again
-        return effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
+        closable = effects.under_claim(claim, lambda: _closable(merchant, names, claim, encode))
+        if isinstance(closable, OrderView):
+            provider = provider_calls.provider_for(closable.order.channel_code)
+            provider_places.take(provider.provider_code, merchant.facts.id)
+        return closable
 
     provider_calls.seconds_for_provider(call)
     started = effects.run_with_nonce(call, begin, stands=lambda: False)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+from core_service.application import provider_places
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.calls import Call
 from core_service.errors import CoreError
@@ -62,6 +63,7 @@ def query(
     """The provider's truth about an order."""
     provider = provider_for(order.channel_code)
     account = account_of(merchant, order)
+    provider_places.take_or_wait(provider.provider_code, merchant.facts.id)
     return ask(
         call,
         lambda seconds: provider.query_payment(

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from core_service.application import access, callbacks, effects, idempotency, provider_calls
+from core_service.application import (
+    access,
+    callbacks,
+    effects,
+    idempotency,
+    provider_calls,
+    provider_places,
+)
 from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.application.payment_orders import References, canonical_json, find
@@ -88,9 +95,13 @@ def create(
         if isinstance(claim, Replay):
             return claim
         claims[:] = [claim] if claim else []  # the transaction may run again
-        return effects.under_claim(
+        found = effects.under_claim(
             claim, lambda: _reserved_or_found(call, merchant, command, amount_fen, refund_id, now)
         )
+        if found.created:
+            provider = provider_calls.provider_for(found.order.channel_code)
+            provider_places.take(provider.provider_code, merchant.facts.id)
+        return found
 
     provider_calls.seconds_for_provider(call)
     answer = effects.run_with_nonce(
@@ -143,6 +154,7 @@ def query(
         return RefundResult(refund, order, created=False)
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
+    provider_places.take_or_wait(provider.provider_code, merchant.facts.id)
     report = provider_calls.ask(
         call,
         lambda seconds: provider.query_refund(

@@ -19,7 +19,7 @@ import structlog
 from google.protobuf.message import Message
 
 from core_service import logs, metadata, metrics, turns
-from core_service.application import access, idempotency, request_log
+from core_service.application import access, idempotency, provider_places, request_log
 from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
 from core_service.client import STATUS_DETAILS
@@ -233,7 +233,7 @@ class Interceptors(grpc.ServerInterceptor):
         """A database connection for this thread; at once 503 while the database is known to be away."""
         if not self._database_is_up():
             raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
-        with connection_scope():
+        with connection_scope(), provider_places.Scope():
             return proceed(exchange)
 
     def identify_caller(self, exchange: Exchange, proceed: Proceed) -> Message:

@@ -18,11 +18,12 @@ from core_service.rpc.stored_answers import bytes_of
 from core_service.schema import SchemaIncomplete, methods, service_names
 from core_service.turns import Turns
 
-THREADS = 16
+THREADS = 32
 AT_WORK = 6
 """Of those threads; the others wait for a provider. More would only hand Python's lock around."""
-MAX_CALLS = THREADS * 2
-"""Running and waiting; more are refused by gRPC at once. An edge has at most so many under way, wherever they go."""
+MAX_CALLS = THREADS
+"""More are refused by gRPC at once. An edge has at most so many under way, wherever they go, and each has a thread:
+merchants that wait for providers leave notifications and consoles theirs."""
 STOP_SECONDS = 12.0
 HEALTH_INTERVAL_SECONDS = 0.25
 

@@ -34,12 +34,23 @@ def test_k08_rolling_restart_of_everything_fails_no_request(rough_stack: RoughSt
         wait_until(
             lambda: len(results) > done + 4 * CLIENTS, what="requests after the last restart"
         )
-    assert Counter(status for status, _ in results) == {"200": len(results)}
+    assert Counter(status for status, _ in results) == {"200": len(results)}, refusals(stack)
     names = [name for _, name in results]
     kept = rows(
         stack, "SELECT count(*) AS n FROM payment_orders WHERE external_order_id = ANY(%s)", [names]
     )
     assert kept == [{"n": len(names)}]
+
+
+def refusals(stack: Stack) -> Counter[str]:
+    """What the log says about calls that went wrong."""
+    said: Counter[str] = Counter()
+    for record in stack.log_records():
+        if record.get("event") == "core call failed":
+            said[f"{record['grpc_code']} {record['grpc_details']}"] += 1
+        elif record.get("event") == "rpc" and record["reason"] not in ("OK", ""):
+            said[f"{record['method']} {record['reason']} {record['duration_ms']:.0f} ms"] += 1
+    return said
 
 
 @contextmanager

@@ -307,7 +307,16 @@ async def _channels(address: str, count: int, ask: Callable[[Callable[[float], A
         await channels.close()
 
 
-def test_k08_a_call_goes_past_every_channel_whose_process_is_being_replaced() -> None:
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Server shutting down"),
+        (grpc.StatusCode.CANCELLED, "CANCELLED"),
+    ],
+)
+def test_k08_a_call_goes_past_every_channel_whose_process_is_being_replaced(
+    code: grpc.StatusCode, words: str
+) -> None:
     ending: list[str] = []
 
     def handle(_request: Any, context: grpc.ServicerContext) -> Any:
@@ -315,7 +324,7 @@ def test_k08_a_call_goes_past_every_channel_whose_process_is_being_replaced() ->
             ending.append(context.peer())
         if context.peer() in ending:
             # In gRPC's own words, as from a process that takes no more calls.
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Server shutting down")
+            context.abort(code, words)
         return payment_service_pb2.ListChannelsResponse()
 
     async def ask(call: Callable[[float], Any]) -> None:

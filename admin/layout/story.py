@@ -54,9 +54,17 @@ def _line(visit: Visit, entry: payments.TimelineEntry) -> Line:
         title=_title(visit, entry),
         tone=_tone(entry),
         facts=_facts(visit, entry),
-        actor=_named(visit, "cause.", entry.actor) if entry.actor else "",
+        actor=_actor(visit, entry.actor),
         delivery_id=entry.subject_id if entry.kind in ("delivery", "attempt") else "",
     )
+
+
+def _actor(visit: Visit, actor: str) -> str:
+    """`operator:ann@example.com` is 运营员 ann@example.com; a bare kind is a word."""
+    kind, _, name = actor.partition(":")
+    if name and texts.has_text(f"actor.{kind}"):
+        return f"{visit.t(f'actor.{kind}')} {name}"
+    return _named(visit, "cause.", actor)
 
 
 def _facts(visit: Visit, entry: payments.TimelineEntry) -> list[tuple[str, str]]:

@@ -62,12 +62,6 @@ def test_the_particulars_of_a_refusal_stand_behind_it() -> None:
     assert reason("en", said) == "neither an address nor a CIDR range ('a/33')"
 
 
-@pytest.mark.parametrize("status", ["CANCELLED", "FAILED"])
-def test_late_money_is_explained_in_chinese(status: str) -> None:
-    """As `payment_results` words it."""
-    assert "订单已" in reason("zh-CN", f"was {status}")
-
-
 def refusals() -> Iterator[str]:
     """Every sentence with which the core's own code refuses a value, numbers put in where they would stand."""
     for path in sorted((ROOT / "core_service").rglob("*.py")):

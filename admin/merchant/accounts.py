@@ -3,6 +3,7 @@
 from admin import account_form
 from admin.console import Family
 from admin.layout.view import render
+from admin.operator.bindings import percent
 from admin.page import Page
 from admin.visit import Reply, Visit
 from core_service.errors import CoreError
@@ -26,6 +27,7 @@ class Accounts(Page):
             "merchant/accounts.html",
             accounts=listed.accounts,
             bindings=bound.bindings,
+            percent=percent,
             channels=channels.channels,
         )
 

@@ -155,7 +155,7 @@ def address_allowed(networks: Iterable[IPNetwork], address: str | None) -> bool:
 
 
 def _network(entry: str) -> IPNetwork:
-    message = f"{entry[:64]!r} is neither an address nor a CIDR range"
+    message = f"neither an address nor a CIDR range: {entry[:64]!r}"
     # `ip_network` would also take zones, netmasks, and host masks that look just like netmasks.
     if not _ENTRY.fullmatch(entry):
         raise ValueError(message)

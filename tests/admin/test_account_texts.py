@@ -56,6 +56,12 @@ def test_why_a_value_is_refused_is_said_in_the_viewers_language(english: str, ch
     assert reason("en", english) == english
 
 
+def test_the_particulars_of_a_refusal_stand_behind_it() -> None:
+    said = "neither an address nor a CIDR range: 'a/33'"
+    assert reason("zh-CN", said) == "不是 IP 地址或网段 ('a/33')"
+    assert reason("en", said) == "neither an address nor a CIDR range ('a/33')"
+
+
 def refusals() -> Iterator[str]:
     """Every sentence with which the core's own code refuses a value, numbers put in where they would stand."""
     for path in sorted((ROOT / "core_service").rglob("*.py")):

@@ -152,6 +152,27 @@ def test_a_test_event_confirms_the_address_and_the_secret_is_rotated(
     expect(page.get_by_text("The secret before it signs too until")).to_be_visible()
 
 
+def test_the_allowlist_asks_before_it_shuts_servers_out(
+    open_page: Windows, stack: Stack, fresh_merchant: Merchant
+) -> None:
+    cookies = {COOKIE: new_member(stack, fresh_merchant.code, "DEVELOPER").token}
+    page = open_page("/merchant/callbacks", language="zh-CN", cookies=cookies)
+    press(page, "修改白名单")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("立即被拒绝")
+    dialog.get_by_label("IP 地址与网段").fill("203.0.113.7")
+    dialog.get_by_role("button", name="保存").click()
+    expect(page.locator("pre", has_text="203.0.113.7")).to_be_visible()
+    assert fresh_merchant.create_order().code == "IP_NOT_ALLOWED"
+
+    def is_logged_in_chinese() -> bool:
+        page.goto("/merchant/requests")
+        said = page.get_by_role("row").filter(has_text="IP_NOT_ALLOWED")
+        return said.filter(has_text="来源地址不在商户的白名单内").count() == 1
+
+    wait_until(is_logged_in_chinese, what="the refusal in the log, in Chinese")
+
+
 def test_the_explainer_finds_the_byte(
     open_page: Windows, stack: Stack, fresh_merchant: Merchant
 ) -> None:

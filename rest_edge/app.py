@@ -11,7 +11,7 @@ from rest_edge.console_guard import ConsoleGuard
 from rest_edge.console_session import SESSION_PATH, ConsoleSession
 from rest_edge.core_connection import CoreConnection
 from rest_edge.documentation import add_documentation
-from rest_edge.errors import EdgeRefusal, error_body, method_not_allowed, retry_after_seconds
+from rest_edge.errors import EdgeRefusal, method_not_allowed
 from rest_edge.health import HEALTH_PATH, Health
 from rest_edge.hosted_checkout import (
     LOGO_PATH,
@@ -24,6 +24,7 @@ from rest_edge.logs import edge_log
 from rest_edge.middleware import REQUEST_KEY
 from rest_edge.openapi import OPENAPI_PATHS, OpenApi
 from rest_edge.provider_callbacks import ALIPAY_PATH, WXPAY_PATH, AlipayCallback, WxpayCallback
+from rest_edge.refusal_page import refuse
 from rest_edge.settings import Settings
 from rest_edge.static_files import STATIC_PATH, StaticFiles
 from rest_edge.transcoding import add_rpc_routes
@@ -68,12 +69,9 @@ async def _answer_refusal(
     _params: dict[str, Any],
 ) -> None:
     request_id = req.scope[REQUEST_KEY].request_id
-    status, resp.data = error_body(error, request_id)
+    status, headers, resp.data = refuse(req.scope, error)
     resp.status = falcon.code_to_http_status(status)
-    resp.content_type = "application/json"
-    wait = retry_after_seconds(error)
-    if wait is not None:
-        resp.set_header("retry-after", str(wait))
+    resp.set_headers([(name.decode("ascii"), value.decode("ascii")) for name, value in headers])
     if isinstance(error, CoreError) and error.reason == "INTERNAL":
         edge_log.error(
             "core call failed", request_id=request_id, route=req.scope[REQUEST_KEY].route

@@ -61,7 +61,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "other_language_code": "zh-CN",
         "pay_to": "Pay",
         "subject": "Item",
-        "order": "Merchant's order number",
+        "order": "Order number",
         "paid_at": "Paid at",
         "paid_amount": "Amount paid",
         "refunded": "Refunded",

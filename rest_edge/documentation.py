@@ -130,7 +130,7 @@ class _Page:
     ) -> None:
         """The page in the reader's language."""
         req.scope[REQUEST_KEY].route = req.uri_template
-        language = chosen_language(req)
+        language = chosen_language(req, resp)
         show(resp, self._made(language, *params.values()), language, policy=self.policy)
 
     def make(self, language: str, *params: str) -> bytes:

@@ -14,6 +14,7 @@ from rest_edge.checkout_watch import CheckoutWatches
 from rest_edge.console_guard import MERCHANT_COOKIE, ConsoleGuard
 from rest_edge.core_connection import CoreConnection
 from rest_edge.middleware import Application, EdgeMiddleware, Receive, Scope, Send
+from rest_edge.refusal_page import refuse
 from rest_edge.settings import Settings, load_settings
 
 
@@ -36,6 +37,7 @@ def create_front(settings: Settings) -> EdgeMiddleware:
         trusted_proxies=settings.trusted_proxies,
         is_https=settings.is_https,
         on_drain=watches.drain,
+        refuse=refuse,
     )
 
 

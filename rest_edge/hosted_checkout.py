@@ -46,7 +46,7 @@ class CheckoutPage:
         """The page; unknown orders and failures are small HTML pages too."""
         request: EdgeRequest = req.scope[REQUEST_KEY]
         request.route = self._route
-        language = chosen_language(req)
+        language = chosen_language(req, resp)
         texts = TEXTS[language]
         try:
             checkout = await self._watches.look(order_id, request)

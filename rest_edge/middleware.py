@@ -20,9 +20,7 @@ from rest_edge.client_address import Networks, client_address
 from rest_edge.errors import (
     EdgeRefusal,
     body_too_large,
-    error_body,
     invalid_field,
-    retry_after_seconds,
     unsupported_transfer_coding,
 )
 from rest_edge.logs import write_access_line
@@ -42,6 +40,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Refuse = Callable[[Scope, CoreError | EdgeRefusal], tuple[int, list[tuple[bytes, bytes]], bytes]]
+"""Status, headers and body of a refusal."""
 
 
 class EdgeRequest:
@@ -87,8 +87,10 @@ class EdgeMiddleware:
         trusted_proxies: Networks,
         is_https: bool,
         on_drain: Callable[[], None],
+        refuse: Refuse,
     ) -> None:
         self._application = application
+        self._refuse = refuse
         self._on_drain = on_drain
         self._admission = admission
         self._trusted_proxies = trusted_proxies
@@ -147,7 +149,7 @@ class EdgeMiddleware:
             async with gate:
                 await self._application(scope, _after_the_body(receive), send)
         except (CoreError, EdgeRefusal) as error:
-            await _answer_error(send, error, request, close=not body_is_whole)
+            await _answer_error(send, self._refuse(scope, error), close=not body_is_whole)
             if not body_is_whole:
                 await _discard_some(receive)
 
@@ -263,16 +265,10 @@ def _after_the_body(receive: Receive) -> Receive:
 
 
 async def _answer_error(
-    send: Send, error: CoreError | EdgeRefusal, request: EdgeRequest, *, close: bool
+    send: Send, refusal: tuple[int, list[tuple[bytes, bytes]], bytes], *, close: bool
 ) -> None:
-    status, body = error_body(error, request.request_id)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode("ascii")),
-    ]
-    wait = retry_after_seconds(error)
-    if wait is not None:
-        headers.append((b"retry-after", str(wait).encode("ascii")))
+    status, headers, body = refusal
+    headers = [*headers, (b"content-length", str(len(body)).encode("ascii"))]
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -115,7 +115,13 @@ def _operation(method: Method, route: Route, comments: Comments) -> Schema:
     if "OPERATOR" in principals:
         operation["security"] = [{"adminSession": []}]
         operation["x-roles"] = sorted(method.roles)
-    parameters = _parameters(method, route, comments, is_signed="MERCHANT" in principals)
+    parameters = _parameters(
+        method,
+        route,
+        comments,
+        is_signed="MERCHANT" in principals,
+        takes_reason="OPERATOR" in principals and route.verb != "GET",
+    )
     if parameters:
         operation["parameters"] = parameters
     if route.body:
@@ -135,7 +141,7 @@ def _operation(method: Method, route: Route, comments: Comments) -> Schema:
 
 
 def _parameters(
-    method: Method, route: Route, comments: Comments, *, is_signed: bool
+    method: Method, route: Route, comments: Comments, *, is_signed: bool, takes_reason: bool
 ) -> list[Schema]:
     descriptor = method.request_type.DESCRIPTOR
     names = _path_names(route)
@@ -146,6 +152,8 @@ def _parameters(
         parameters += [header_parameter(name) for name in _SIGNING_HEADERS]
     if method.idempotency_operation:
         parameters.append(header_parameter("Idempotency-Key"))
+    if takes_reason:
+        parameters.append(header_parameter("x-novapay-reason"))
     if not route.body:
         parameters += [
             {

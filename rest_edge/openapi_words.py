@@ -58,6 +58,12 @@ WORDS: Mapping[str, Word] = {
         "Optional: 1 to 255 visible ASCII characters; the same key and request run once, repeats get the first answer",
         "order-20260101-0001",
     ),
+    "x-novapay-reason": Word(
+        "可选：为什么做这个修改（UTF-8，最多 500 个字符），记入审计日志；退款的 reason 与处理异常的 note 则必填",
+        "Optional: why this is changed (UTF-8, at most 500 characters), for the audit log; the reason of a refund and"
+        " the note on an anomaly are fields of their own, and required",
+        "as agreed by telephone",
+    ),
     "X-NovaPay-Idempotency-Status": Word(
         "本次响应与幂等键的关系：created 首次执行，replayed 重放",
         "How this answer relates to the key: created ran it, replayed repeats the first answer",

@@ -1,17 +1,16 @@
 """An order's story in words: the findings of its diagnosis and the entries of its timeline, for both consoles."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from admin import texts
+from admin.layout.anomalies import anomaly_detail, reported_amount
 from admin.layout.formats import ZONE, ZONE_NAME, money
 from admin.visit import Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
-_TIMES = frozenset({"at", "until", "since", "lastAt", "paidAt"})
-_WHYS = frozenset({"error", "failure", "reason"})
 _MONEY_KINDS = frozenset({"journal"})
 _GOOD = frozenset({"SUCCEEDED", "applied", "genuine", "delivered"})
 _BAD = frozenset({"FAILED", "failed", "lost", "unanswered", "duplicate"})
@@ -55,9 +54,17 @@ def _line(visit: Visit, entry: payments.TimelineEntry) -> Line:
         title=_title(visit, entry),
         tone=_tone(entry),
         facts=_facts(visit, entry),
-        actor=_named(visit, "cause.", entry.actor) if entry.actor else "",
+        actor=_actor(visit, entry.actor),
         delivery_id=entry.subject_id if entry.kind in ("delivery", "attempt") else "",
     )
+
+
+def _actor(visit: Visit, actor: str) -> str:
+    """`operator:ann@example.com` is 运营员 ann@example.com; a bare kind is a word."""
+    kind, _, name = actor.partition(":")
+    if name and texts.has_text(f"actor.{kind}"):
+        return f"{visit.t(f'actor.{kind}')} {name}"
+    return _named(visit, "cause.", actor)
 
 
 def _facts(visit: Visit, entry: payments.TimelineEntry) -> list[tuple[str, str]]:
@@ -65,6 +72,13 @@ def _facts(visit: Visit, entry: payments.TimelineEntry) -> list[tuple[str, str]]
     facts = [
         (_named(visit, "fact.", fact.name), _value(visit, entry.kind, fact)) for fact in entry.facts
     ]
+    if entry.kind == "anomaly":
+        return [
+            (visit.t("fact.detail"), anomaly_detail(visit, entry.code, fact.value))
+            if fact.name == "detail"
+            else shown
+            for fact, shown in zip(entry.facts, facts, strict=True)
+        ]
     if entry.kind == "event" and [fact.name for fact in entry.facts][:2] == ["before", "after"]:
         before, after = facts[0][1], facts[1][1]
         return [(visit.t("fact.after"), f"{before} → {after}"), *facts[2:]]
@@ -94,15 +108,31 @@ def _named(visit: Visit, family: str, code: str) -> str:
 
 
 def _value(visit: Visit, kind: str, fact: payments.Fact) -> str:
-    if fact.name in _TIMES:
-        at = datetime.fromisoformat(fact.value).astimezone(ZONE)
-        return f"{at:%Y-%m-%d %H:%M:%S} {ZONE_NAME}"
-    if fact.name == "answer":
-        state, _, word = fact.value.partition(" ")
-        return f"{_named(visit, 'answer.', state)} ({word})"
-    if kind in _MONEY_KINDS or fact.name == "amount":
+    if fact.name in _SHOWN:
+        return _SHOWN[fact.name](visit, fact.value)
+    if kind in _MONEY_KINDS:
         return money(fact.value)
     for family in ("status.", "cause."):
         if texts.has_text(family + fact.value):
             return visit.t(family + fact.value)
-    return visit.reason(fact.value) if fact.name in _WHYS else fact.value
+    return visit.reason(fact.value) if fact.name == "reason" else fact.value
+
+
+def _time(_visit: Visit, value: str) -> str:
+    return f"{datetime.fromisoformat(value).astimezone(ZONE):%Y-%m-%d %H:%M:%S} {ZONE_NAME}"
+
+
+def _answer(visit: Visit, value: str) -> str:
+    state, _, word = value.partition(" ")
+    return f"{_named(visit, 'answer.', state)} ({word})"
+
+
+_SHOWN: Mapping[str, Callable[[Visit, str], str]] = {
+    **dict.fromkeys(("at", "until", "since", "lastAt", "paidAt"), _time),
+    "answer": _answer,
+    **dict.fromkeys(("error", "failure"), lambda visit, value: visit.reason(value)),
+    "amount": lambda _visit, value: money(value),
+    "paid": lambda _visit, value: reported_amount(value),
+    "durationMs": lambda visit, value: visit.t("deliveries.milliseconds", number=value),
+}
+"""How facts are written that are no plain words, by name."""

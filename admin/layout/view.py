@@ -1,6 +1,7 @@
 """Templates to pages, and errors to pages."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from admin import texts
 from admin.layout import formats
+from admin.layout.anomalies import anomaly_detail
 from admin.static_files import static_url
 from admin.visit import REASON_FIELD, Reply, Visit
 from core_service.errors import CoreError, Family
@@ -46,7 +48,8 @@ templates.filters.update(
 def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Reply:
     """A page from a template of `admin`, such as `operator/settings.html`.
 
-    Beside `values` it knows `ui` (the macros), `visit`, `t` (texts), `may` (an RPC) and `here` (this address, changed).
+    Beside `values` it knows `ui` (the macros), `visit`, `t` (texts), `may` (an RPC), `here` (this address, changed) and
+    `anomaly_detail`.
     """
     known = {
         "visit": visit,
@@ -55,6 +58,7 @@ def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> 
         "t": visit.t,
         "may": visit.may,
         "here": visit.here,
+        "anomaly_detail": partial(anomaly_detail, visit),
         "failure": error_view(visit.failure, visit) if visit.failure is not None else None,
     }
     macros = templates.get_template("layout/macros.html").make_module(known)

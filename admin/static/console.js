@@ -49,6 +49,10 @@ window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
+for (const tab of document.querySelectorAll("nav.tabs [aria-current]")) {
+  tab.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
 wide.addEventListener("change", keepMenuOpenWhenWide);
 keepMenuOpenWhenWide();
 for (const dialog of document.querySelectorAll("dialog[data-open]")) openDialog(dialog);

@@ -286,7 +286,11 @@ def _idempotency_key(values: Values) -> str | None:
 
 
 def _reason(values: Values) -> str | None:
-    """One line of printable text, cut to its longest: it is a note, and no reason to refuse anything."""
+    """One line of printable text, cut to its longest: it is a note, and no reason to refuse anything.
+
+    Documented calls work without it. Where money is overridden the core insists on a field of the request instead: the
+    reason of an operator's refund, the note that puts an anomaly away.
+    """
     text = values.get(metadata.REASON, b"").decode("utf-8", "replace")
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line[:LONGEST_REASON] or None

@@ -153,7 +153,7 @@ def test_an_order_is_refunded_once_with_a_reason(
     dialog.get_by_label("Amount in yuan").fill("8.10")
     dialog.get_by_role("button", name="Refund").click()
     expect(console.get_by_text("The refund is sent")).to_be_visible()
-    expect(console.locator(".timeline")).to_contain_text("operator:admin@example.com")
+    expect(console.locator(".timeline")).to_contain_text("operator admin@example.com")
     console.goto(f"/admin/refunds?merchant_code={shop.code}")
     expect(console.locator("tbody tr")).to_have_count(1)
     expect(console.locator("tbody")).to_contain_text("came broken")
@@ -161,7 +161,7 @@ def test_an_order_is_refunded_once_with_a_reason(
 
 def test_a_delivery_shows_each_attempt_and_is_sent_again(console: Page, shop: Shop) -> None:
     console.goto(f"/admin/orders/{shop.paid['id']}")
-    console.get_by_role("link", name="payment.order.updated").first.click()
+    console.get_by_role("link", name="Order update").first.click()
     expect(console.locator("article.card")).to_have_count(2)
     expect(console.locator("article.card").last).to_contain_text("500")
     console.locator("summary", has_text="Request headers").first.click()

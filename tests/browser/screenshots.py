@@ -1,8 +1,11 @@
 """`make screenshots`: every page in both languages, light and dark, on a desktop and on a phone, into docs/screens.
 
 WebP out of the browser itself, small enough to live in the repository, and an index to look through.
+
+`python -m tests.browser.screenshots [--into FOLDER] [WORD …]` takes only the pages whose name has one of the words.
 """
 
+import argparse
 import base64
 import sys
 import tempfile
@@ -11,12 +14,12 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.browser.chromium import find_chromium
 from tests.browser.demo import Demo, build_demo
 from tests.browser.fixtures import DESKTOP, PHONE, ColorScheme, Language, Windows, launch
-from tests.browser.site_map import cookies_for, places
+from tests.browser.site_map import Place, cookies_for, places
 from tests.journeys.database import connected
 from tests.stack import ROOT, Receiver, Stack
 
@@ -38,35 +41,44 @@ SHOWN = (
 
 
 def main() -> None:
-    """Start the product, make the demo, take every picture, write the index."""
-    FOLDER.mkdir(exist_ok=True)
-    wanted = sys.argv[1:]
+    """Start the product, make the demo, take the pictures, write the index."""
+    parser = argparse.ArgumentParser(prog="screenshots", description=__doc__)
+    parser.add_argument(
+        "--into", type=Path, default=FOLDER, help="another folder than docs/screens"
+    )
+    parser.add_argument("words", nargs="*", help="only pages whose name has one of these words")
+    options = parser.parse_args()
+    folder: Path = options.into
+    folder.mkdir(parents=True, exist_ok=True)
     with demo_stack() as demo, sync_playwright() as driver:
         browser = launch(driver, find_chromium())
-        shown = [
-            place
-            for place in places(demo)
-            if not wanted or any(word in place.name for word in wanted)
-        ]
-        if not wanted:
-            for old in FOLDER.glob("*.webp"):
+        if not options.words:
+            for old in folder.glob("*.webp"):
                 old.unlink()
-        for place in shown:
-            for language, scheme, kind in product(LANGUAGES, SCHEMES, VIEWPORTS):
-                windows = Windows(browser, [demo.stack.base])
-                page = windows(
-                    place.url,
-                    language=language,
-                    color_scheme=scheme,
-                    viewport=VIEWPORTS[kind],
-                    cookies=cookies_for(place, demo),
-                )
-                page.wait_for_load_state("load")
-                (FOLDER / file_name(place.name, language, scheme, kind)).write_bytes(picture(page))
-                windows.close()
-            sys.stderr.write(f"novapay: {place.name}\n")
+        for place in places(demo):
+            if not options.words or any(word in place.name for word in options.words):
+                take_pictures(browser, demo, place, folder)
+                sys.stderr.write(f"novapay: {place.name}\n")
         browser.close()
-    write_index()
+    write_index(folder)
+
+
+def take_pictures(browser: Browser, demo: Demo, place: Place, folder: Path) -> None:
+    """One page in every variant."""
+    for language, scheme, kind in product(LANGUAGES, SCHEMES, VIEWPORTS):
+        windows = Windows(browser, [demo.stack.base])
+        page = windows(
+            place.url,
+            language=language,
+            color_scheme=scheme,
+            viewport=VIEWPORTS[kind],
+            cookies=cookies_for(place, demo),
+        )
+        page.wait_for_load_state("load")
+        if place.route == "/docs/try":
+            page.locator(".opblock").first.wait_for()
+        (folder / file_name(place.name, language, scheme, kind)).write_bytes(picture(page))
+        windows.close()
 
 
 @contextmanager
@@ -128,9 +140,9 @@ def file_name(name: str, language: str, scheme: str, kind: str) -> str:
     return f"{name}.{language[:2]}.{scheme}.{kind}.webp"
 
 
-def write_index() -> None:
+def write_index(folder: Path) -> None:
     """A table of thumbnails for whoever reads the repository."""
-    names = sorted({path.name.split(".")[0] for path in FOLDER.glob("*.webp")})
+    names = sorted({path.name.split(".")[0] for path in folder.glob("*.webp")})
     lines = ["# Screens", "", "Made by `make screenshots` from the running product.", ""]
     for name in names:
         lines += [f"## {name}", ""]
@@ -138,7 +150,7 @@ def write_index() -> None:
         rest = [v for v in product(LANGUAGES, SCHEMES, VIEWPORTS) if v not in SHOWN]
         links = [f"[{' '.join(v)}]({file_name(name, *v)})" for v in rest]
         lines += ["More: " + " · ".join(links), ""]
-    (FOLDER / "README.md").write_text("\n".join(lines))
+    (folder / "README.md").write_text("\n".join(lines))
 
 
 def _thumbnail(name: str, language: str, scheme: str, kind: str) -> str:

@@ -172,7 +172,7 @@ def see_the_delivery_and_refund_half(story: Story, order: dict[str, Any]) -> Non
     """As the merchant: the callback was delivered at the first attempt; then money goes back."""
     page, t = story.merchant_page, story.t
     page.goto(f"/merchant/orders/{order['id']}")
-    page.get_by_role("link", name="payment.order.updated").first.click()
+    page.get_by_role("link", name=t("cause.payment_order_updated")).first.click()
     page.wait_for_url("**/merchant/deliveries/*")
     expect(page.get_by_text(t("status.DELIVERED")).first).to_be_visible()
     expect(page.locator("article.card")).to_have_count(1)

@@ -250,6 +250,19 @@ def test_language(
     assert expected in page(edge, "/pay/po_1" + query, **headers).body.decode()
 
 
+def test_the_chosen_language_survives_the_way_to_the_wallet_and_back(
+    edge: Edge, core: RecordingCore
+) -> None:
+    core.answer("GetCheckout", checkout())
+    kept = page(edge, "/pay/po_1?lang=en", accept_language="zh").headers["set-cookie"]
+    assert "novapay_language=en; Path=/; HttpOnly; SameSite=Lax" in kept
+    cookie = kept.partition(";")[0]
+    back = page(edge, "/pay/po_1/return?out_trade_no=1", accept_language="zh", cookie=cookie)
+    assert "Confirming your payment" in back.body.decode()
+    assert "等待付款" in page(edge, "/pay/po_1?lang=zh-CN", cookie=cookie).body.decode()
+    assert "set-cookie" not in page(edge, "/pay/po_1?lang=xx").headers
+
+
 @pytest.mark.parametrize(
     ("reason", "status"),
     [

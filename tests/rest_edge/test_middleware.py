@@ -13,6 +13,7 @@ from rest_edge import admission, middleware
 from rest_edge.admission import Admission, Gate
 from rest_edge.client_address import client_address
 from rest_edge.middleware import EdgeMiddleware
+from rest_edge.refusal_page import refuse
 from tests.rest_edge.conftest import Edge, RecordingCore
 
 PROXIES = tuple(ip_network(text) for text in ("10.0.0.0/8", "fd00::/8"))
@@ -139,6 +140,7 @@ def layer(application: Any = ok, *, places: int = 4) -> EdgeMiddleware:
         trusted_proxies=(),
         is_https=False,
         on_drain=lambda: None,
+        refuse=refuse,
     )
 
 
@@ -202,6 +204,21 @@ def test_full_house_is_503_with_retry_after_and_others_have_their_own_share(
         release.set()
         assert [200] * 4 == [answer.status for answer in await asyncio.gather(*running)]
         assert 200 == (await exchange(app, scope(), whole_body)).status
+
+    asyncio.run(run())
+
+
+def test_whoever_looks_at_a_page_of_a_busy_edge_is_told_to_wait() -> None:
+    async def run() -> None:
+        async def busy(_scope: Any, _receive: Any, _send: Any) -> None:
+            raise CoreError("OVERLOADED", retry_after_seconds=1)
+
+        browser = ((b"accept", b"text/html,*/*"), (b"accept-language", b"en"))
+        page = await exchange(layer(busy), scope("/pay/po_1", browser), whole_body)
+        assert (503, b"1") == (page.status, page.headers[b"retry-after"])
+        assert page.headers[b"content-type"].startswith(b"text/html")
+        assert b"do not pay again" in page.body
+        assert len(page.body) == int(page.headers[b"content-length"])
 
     asyncio.run(run())
 

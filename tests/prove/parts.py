@@ -86,6 +86,7 @@ def fuzzing(part: Part, record: Record, left: int) -> Slice:
     done = execute(
         [sys.executable, "-m", "tests.fuzz", target, str(min(left, part.most)), "0", str(corpus)],
         {},
+        corpus.parent,  # where it leaves an input that breaks something
     )
     found = re.search(r"number_of_executed_units: (\d+)", done.stdout)
     passed = done.returncode == 0 and found is not None
@@ -119,11 +120,13 @@ def mutant_results(record: Record) -> Facts:
     return list({line["name"]: line for line in lines}.values())
 
 
-def execute(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Runs it from the root of the repository, its output kept."""
+def execute(
+    command: list[str], environment: dict[str, str], folder: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
+    """Runs it in a folder; its output is kept."""
     paths = f"{ROOT}{os.pathsep}{ROOT / 'generated'}"
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, **environment}, text=True,
+        command, cwd=folder, env={**os.environ, "PYTHONPATH": paths, **environment}, text=True,
         check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

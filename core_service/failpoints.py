@@ -39,7 +39,15 @@ def _parse(text: str) -> dict[str, tuple[str, int]]:
     return armed
 
 
-_armed = _parse(os.environ.get("NOVAPAY_FAILPOINTS", ""))
+_armed: dict[str, tuple[str, int]] = {}
+
+
+def arm(text: str) -> None:
+    """Arms points as `NOVAPAY_FAILPOINTS` does."""
+    _armed.update(_parse(text))
+
+
+arm(os.environ.get("NOVAPAY_FAILPOINTS", ""))
 _folder = os.environ.get("NOVAPAY_FAILPOINT_DIR")
 
 

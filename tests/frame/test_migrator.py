@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -5,6 +9,7 @@ import psycopg2
 import pytest
 
 from core_service.storage import migrator
+from tests.proof_line import tell
 
 
 @pytest.fixture
@@ -48,6 +53,28 @@ def test_a_failing_file_leaves_nothing_and_keeps_those_before_it(
         migrator.migrate(empty_database_url, folder)
     assert {"first", "schema_migrations"} == tables(empty_database_url)
     assert ["0002_second"] == migrator.pending(empty_database_url, folder)
+
+
+@pytest.mark.parametrize(("point", "applied"), [("m1@2", 1), ("m2@1", 0), ("m2@2", 1)])
+def test_kill_inside_a_migration_leaves_it_for_the_next_run(
+    empty_database_url: str, folder: Path, point: str, applied: int
+) -> None:
+    """SIGKILL before or after the statements of a file: it is whole or absent."""
+    point, _, hit = point.partition("@")
+    code = (
+        "import sys; from pathlib import Path; from core_service.storage.migrator import migrate;"
+        "migrate(sys.argv[1], Path(sys.argv[2]))"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, empty_database_url, str(folder)],
+        env=os.environ | {"NOVAPAY_FAILPOINTS": f"{point}=kill@{hit}"},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    tell("kill", point=point)
+    names = ["0001_first", "0002_second"]
+    assert migrator.migrate(empty_database_url, folder) == names[applied:]
+    assert tables(empty_database_url) == {"first", "second", "schema_migrations"}
 
 
 def test_an_edited_file_is_refused(empty_database_url: str, folder: Path) -> None:

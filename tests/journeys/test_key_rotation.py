@@ -12,6 +12,7 @@ import pytest
 
 from tests.journeys.database import rows
 from tests.journeys.rough import RoughStack
+from tests.proof_line import tell
 from tests.stack import ROOT, Answer, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -81,6 +82,7 @@ def test_s07_rotation_under_load(rough_stack: RoughStack) -> None:
         rough.arm("rotate")
         killed = keys(rough, "rotate", "--json")
         assert killed.returncode == -signal.SIGKILL
+        tell("kill", point="rotate")
         assert keys_in_use(rough) == {"k1", "k2"}
         while_between = rough.stack.cli("credentials", "create", "--merchant", rough.merchant.code)
         done = keys(rough, "rotate", "--json")

@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "a nonce is not spent",
         "core_service/storage/merchant_snapshots.py",
-        "            WHERE n.expires_at < now()\n            RETURNING 1",
-        "            RETURNING 1",
+        "    WHERE n.expires_at < now()\n    RETURNING 1",
+        "    RETURNING 1",
         (f"{APPLICATION}test_access.py",),
     ),
     Mutant(
@@ -204,8 +204,15 @@ MUTANTS = (
     Mutant(
         "other people's orders are found",
         "core_service/storage/payment_orders.py",
-        'where = "WHERE o.merchant_id = %s AND (o.id = %s OR',
-        'where = "WHERE o.merchant_id >= %s AND (o.id = %s OR',
+        '    + """WHERE o.merchant_id = %(merchant_id)s AND (o.id =',
+        '    + """WHERE %(merchant_id)s::text IS NOT NULL AND (o.id =',
+        (f"{APPLICATION}test_close_and_query.py",),
+    ),
+    Mutant(
+        "other people's orders are found by who only looks",
+        "core_service/storage/payment_orders.py",
+        "\n    WHERE o.merchant_id = %(merchant_id)s AND (o.id =",
+        "\n    WHERE %(merchant_id)s::text IS NOT NULL AND (o.id =",
         (f"{APPLICATION}test_close_and_query.py",),
     ),
     Mutant(
@@ -351,7 +358,7 @@ MUTANTS = (
     Mutant(
         "the same key with another request gets the first one's answer",
         "core_service/application/idempotency.py",
-        "    if known is None or known.fingerprint not in (request_fingerprint, earlier_fingerprint):",
+        "    if known is None or known.fingerprint not in fingerprints:",
         "    if known is None:",
         (f"{APPLICATION}test_idempotency.py",),
     ),

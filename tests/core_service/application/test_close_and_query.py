@@ -1,6 +1,7 @@
 """Closing in every state, and asking the provider on a merchant's behalf."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -186,3 +187,11 @@ def test_the_id_wins_over_an_external_id_that_looks_like_one(shop: Shop) -> None
     order = shop.create(LOCAL)
     shop.create(LOCAL, order.id)
     assert shop.query(order.id, sync=False).id == order.id
+
+
+def test_a12_the_order_of_another_merchant(shop: Shop, other_shop: Shop) -> None:
+    theirs = other_shop.create(REMOTE)
+    for reference in (theirs.id, theirs.external_order_id):
+        for ask in (shop.query, partial(shop.query, sync=False), shop.ask_close):
+            assert refusal_of(partial(ask, reference)) == "ORDER_NOT_FOUND"
+    assert other_shop.query(theirs.id).status == "PENDING"

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tests.core_service.shop import (
     refusal_of,
 )
 from tests.invariants import Told, broken_invariants
+from tests.proof_line import tell
 
 pytestmark = pytest.mark.slow  # a process for each test
 
@@ -36,8 +37,21 @@ ROOT = Path(__file__).parents[3]
 Kill = Callable[..., None]
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[subprocess.Popen[str]]:
+    """Forks the processes that are killed."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.core_service.money_process"],
+        cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        yield running
+        assert running.stdin is not None
+        running.stdin.close()
+
+
 @pytest.fixture
-def kill(shop: Shop, money_database: str, tmp_path: Path) -> Kill:
+def kill(shop: Shop, money_database: str, tmp_path: Path, processes: subprocess.Popen[str]) -> Kill:
     """Runs an action in a process that dies at a failpoint, or between a provider's effect and its answer."""
 
     def run(point: str, action: str, **arguments: Any) -> None:
@@ -45,15 +59,14 @@ def kill(shop: Shop, money_database: str, tmp_path: Path) -> Kill:
         job = {
             "url": money_database, "merchant": shop.merchant_id, "books": str(tmp_path / "provider.sqlite"),
             "action": action, "arguments": arguments, "kill_at_provider": at_provider,
+            "failpoints": "" if at_provider else f"{point}=kill",
         }  # fmt: skip
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
-        if at_provider is None:
-            environment["NOVAPAY_FAILPOINTS"] = f"{point}=kill"
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "tests/core_service/money_process.py"), json.dumps(job)],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+        assert processes.stdin is not None
+        assert processes.stdout is not None
+        processes.stdin.write(f"{json.dumps(job)}\n")
+        processes.stdin.flush()
+        assert json.loads(processes.stdout.readline()) == {"exit_status": -signal.SIGKILL}
+        tell("kill", point=point)
 
     return run
 

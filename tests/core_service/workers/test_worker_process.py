@@ -24,6 +24,7 @@ from tests.core_service.workers.callback_steps import (
     wait_for,
 )
 from tests.core_service.workers.receiver import Behaviour, Receiver, answer, hold
+from tests.proof_line import tell
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = Path(__file__).with_name("worker_process.py")
@@ -69,6 +70,7 @@ def test_k03_kill_at_every_step_of_a_delivery(
         if point == "d2":
             shop.behaviour = kill_instead_of_answering(first)
         assert first.wait(SECONDS_TO_END) == -signal.SIGKILL
+    tell("kill", point=point)
     shop.behaviour = answer(200)
     let_leases_end()
     with worker(wired, "callback_delivery") as second:

@@ -15,6 +15,7 @@ import urllib3
 
 from tests.journeys.database import rows
 from tests.journeys.rough import RoughStack
+from tests.proof_line import tell
 from tests.stack import Stack, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -40,6 +41,7 @@ def test_k08_rolling_restart_of_everything_fails_no_request(rough_stack: RoughSt
         stack, "SELECT count(*) AS n FROM payment_orders WHERE external_order_id = ANY(%s)", [names]
     )
     assert kept == [{"n": len(names)}]
+    tell("rolling restart", requests=len(results), failed=0)
 
 
 def refusals(stack: Stack) -> Counter[str]:

@@ -27,7 +27,7 @@ KILL_TESTS = (
     "tests/core_service/application/test_kills.py",
     "tests/journeys/test_kill.py",
     "tests/journeys/test_outages.py",
-    "tests/journeys/rolling_restart.py",
+    "tests/journeys/test_rolling_restart.py",
 )
 SHARES = {"schedules": 0.5, "fuzzing": 0.3, "requests": 0.2}
 

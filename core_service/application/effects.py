@@ -22,7 +22,8 @@ _ROLLED_BACK = frozenset({Family.UNAVAILABLE, Family.UNAUTHENTICATED, Family.INT
 def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bool]) -> T:
     """Spends the call's nonce and runs `work` in one transaction; a refusal is raised after the commit.
 
-    `stands` tells whether `work` has had its effect, should the connection break at COMMIT.
+    `stands` tells whether `work` has had its effect, should the connection break at COMMIT. A nonce that is spent then
+    does not say by whom: this may be the second request with it, so without an effect it goes no further.
     """
 
     def both() -> T | CoreError:
@@ -35,8 +36,15 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
                 raise
             return refusal
 
+    def is_committed() -> bool:
+        if stands():
+            return True
+        if access.is_nonce_spent(call):
+            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+        return False
+
     def commit() -> T | CoreError:
-        return transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+        return transact(both, committed=is_committed)
 
     try:
         try:

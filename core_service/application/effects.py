@@ -22,8 +22,7 @@ _ROLLED_BACK = frozenset({Family.UNAVAILABLE, Family.UNAUTHENTICATED, Family.INT
 def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bool]) -> T:
     """Spends the call's nonce and runs `work` in one transaction; a refusal is raised after the commit.
 
-    `stands` tells whether `work` has had its effect, should the connection break at COMMIT. A nonce that is spent then
-    does not say by whom: this may be the second request with it, so without an effect it goes no further.
+    `stands` tells whether `work` has had its effect, should the connection break at COMMIT.
     """
 
     def both() -> T | CoreError:
@@ -36,15 +35,8 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
                 raise
             return refusal
 
-    def is_committed() -> bool:
-        if stands():
-            return True
-        if access.is_nonce_spent(call):
-            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
-        return False
-
     def commit() -> T | CoreError:
-        return transact(both, committed=is_committed)
+        return transact(both, committed=lambda: _stands(call, stands))
 
     try:
         try:
@@ -61,6 +53,19 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
     if isinstance(outcome, CoreError):
         raise outcome
     return outcome
+
+
+def _stands(call: Call, stands: Callable[[], bool]) -> bool:
+    """What became of a transaction whose COMMIT was not answered. Raises DATABASE_UNAVAILABLE.
+
+    A nonce that is spent does not say by whom: this may be the second request with it, so without an effect it goes no
+    further.
+    """
+    if stands():
+        return True
+    if access.is_nonce_spent(call):
+        raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+    return False
 
 
 def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:

@@ -73,5 +73,5 @@ mutants: test-env ## Put known defects into a copy of the tree; every one must b
 fuzz: test-env ## Fuzz one TARGET of tests/fuzz/targets.py, guided by coverage, RUNS (1000000) executions
 	PYTHONPATH=.:generated $(PYTHON) -m tests.fuzz $(TARGET) $(or $(RUNS),1000000)
 
-prove: test-env ## Schedules, fuzzing, generated requests, kills and mutants for TIME (600) seconds; writes docs/PROOF.md
-	PYTHONPATH=.:generated $(PYTHON) -m tests.prove $(or $(TIME),600)
+prove: test-env ## Prove PARTS (all) for TIME (600) seconds, going on where the last run on this commit stopped; writes docs/PROOF.md
+	PYTHONPATH=.:generated $(PYTHON) -m tests.prove $(or $(TIME),600) $(PARTS)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from tests.payer import Payer
+from tests.proof_line import tell
 from tests.stack import AdminSession, Merchant, Stack
 from tests.stack_fixtures import open_shop
 
@@ -183,7 +184,12 @@ def test_every_answer_is_in_the_document(sender: Sender) -> None:
                 send()
             except hypothesis.errors.Unsatisfiable:
                 assert mode is GenerationMode.NEGATIVE, operation.path  # nothing can be wrong
-    print(f"{sum(sender.statuses.values())} requests: {dict(sender.statuses)}")
+    tell(
+        "generated requests",
+        seed=SEED,
+        requests=sum(sender.statuses.values()),
+        statuses=dict(sender.statuses),
+    )
     assert not sender.findings, "\n".join(
         f"{name}: {problem}: {what}" for (name, problem), what in sender.findings.items()
     )

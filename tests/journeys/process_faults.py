@@ -15,6 +15,13 @@ from tests.journeys.actors import break_socket
 from tests.journeys.rough import RoughStack
 from tests.journeys.test_outages import postmaster_id
 
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
+KINDS = ("core", "worker", "edge")
+FAULTS = (
+    *(f"{name}.{kind}" for name in SIGNALS for kind in KINDS),
+    "kill.database", "stop.backend", "socket.half_request", "socket.no_answer_wanted",
+)  # fmt: skip
+"""Every kind of fault; after a stop the process goes on again."""
 STANDS_STILL_SECONDS = (0.2, 1.0, 2.5)
 
 
@@ -24,9 +31,9 @@ class ProcessFaults:
     def __init__(self, rough: RoughStack) -> None:
         self._rough = rough
         self.by_name: dict[str, Callable[[Random], bool]] = {
-            f"{sign.name.removeprefix('SIG').lower()}.{kind}": self._signalled(kind, sign)
-            for sign in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
-            for kind in ("core", "worker", "edge")
+            f"{name}.{kind}": self._signalled(kind, sign)
+            for name, sign in SIGNALS.items()
+            for kind in KINDS
         } | {
             "kill.database": self._kill_database,
             "stop.backend": self._stop_backend,

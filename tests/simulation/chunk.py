@@ -1,22 +1,20 @@
 """Runs many schedules, counts what struck, and says how to see a failure again."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.proof_line import size, tell
 from tests.simulation.faults import RATES
 from tests.simulation.schedule import Outcome, Plan, run
 from tests.simulation.shrink import shrunk
 from tests.simulation.world import Ground
 
-SCHEDULES = int(os.environ.get("NOVAPAY_SCHEDULES", "500"))
+SCHEDULES = size("NOVAPAY_SCHEDULES", 500)
 """In all files together."""
-FIRST_SEED = int(os.environ.get("NOVAPAY_FIRST_SEED", "0"))
-REPORT = os.environ.get("NOVAPAY_SIMULATION_REPORT")
-"""A folder to which each chunk adds what it counted, for docs/PROOF.md."""
+FIRST_SEED = size("NOVAPAY_FIRST_SEED", 0)
 SEEDS = Path(__file__).with_name("seeds")
 CHUNK = 50
 
@@ -41,13 +39,14 @@ def run_chunk(seeds: Iterable[int], ground: Ground) -> None:
         answers += outcome.answers
         waits += outcome.waits
         schedules += 1
-    # Seen with -s and beside failures.
-    print(f"{schedules} schedules, {waits} waits for locks")
-    print("faults:", ", ".join(f"{name} {struck[name]}" for name in RATES))
-    print("answers:", ", ".join(f"{name} {n}" for name, n in answers.most_common()))
-    if REPORT:
-        counted = {"schedules": schedules, "waits": waits, "faults": struck, "answers": answers}
-        Path(REPORT, f"simulation-{min(seeds)}.json").write_text(json.dumps(counted))
+    tell(
+        "schedules",
+        first_seed=min(seeds),
+        schedules=schedules,
+        waits=waits,
+        faults=struck,
+        answers=answers,
+    )
     if schedules >= CHUNK:
         assert [name for name in RATES if not struck[name]] == [], "faults that never struck"
 

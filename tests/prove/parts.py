@@ -1,0 +1,180 @@
+"""The parts of the proof: how much of each is wanted, and how one slice of it is run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.targets import TARGETS
+from tests.journeys.process_faults import FAULTS
+from tests.mutants.catalogue import MUTANTS
+from tests.prove.record import ROOT, Record, Slice
+from tests.simulation.faults import RATES
+
+KILL_TESTS = (
+    "tests/core_service/application/test_kills.py", "tests/core_service/workers/test_worker_process.py",
+    "tests/frame/test_migrator.py", "tests/journeys/test_key_rotation.py",
+)  # fmt: skip
+Facts = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of proof; `run` does a slice of at most `most` and counts what it did."""
+
+    name: str
+    unit: str
+    wanted: int
+    most: int
+    run: Callable[["Part", Record, int], Slice]
+    needs: str = ""
+    """A file without which there is nothing to run."""
+
+    @property
+    def exists(self) -> bool:
+        return not self.needs or (ROOT / self.needs).exists()
+
+
+def pytest_part(
+    name: str, unit: str, wanted: int, most: int, *files: str,
+    count: Callable[[Facts], int], size: str = "", first: str = "", options: tuple[str, ...] = (),
+) -> Part:  # fmt: skip
+    """Tests that tell what they did; `size`: the setting that says how much, `first`: the one for the first seed."""
+
+    def run(part: Part, record: Record, left: int) -> Slice:
+        many = min(left, part.most)
+        environment = {size: str(many)} if size else {}
+        if first:
+            environment[first] = str(record.done(name))
+        return ran(name, [*files, *options], environment, count)
+
+    return Part(name, unit, wanted, most, run, files[0])
+
+
+def ran(
+    name: str, arguments: list[str], environment: dict[str, str], count: Callable[[Facts], int]
+) -> Slice:
+    """A slice from one run of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder, "lines")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        began = time.monotonic()
+        done = execute(command, {**environment, "NOVAPAY_PROOF_LINES": str(lines)})
+        facts = (
+            [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+        )
+    passed = done.returncode == 0
+    return Slice(
+        name, count(facts) if passed else 0, time.monotonic() - began, passed, facts,
+        "" if passed else done.stdout[-4000:],
+    )  # fmt: skip
+
+
+def fuzzing(part: Part, record: Record, left: int) -> Slice:
+    """One target, guided by what earlier slices found."""
+    target = part.name.removeprefix("fuzz ")
+    corpus = record.folder / "corpus" / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    done = execute(
+        [sys.executable, "-m", "tests.fuzz", target, str(min(left, part.most)), "0", str(corpus)],
+        {},
+    )
+    found = re.search(r"number_of_executed_units: (\d+)", done.stdout)
+    passed = done.returncode == 0 and found is not None
+    return Slice(
+        part.name, int(found[1]) if found else 0, time.monotonic() - began, passed,
+        failure="" if passed else done.stdout[-4000:],
+    )  # fmt: skip
+
+
+def mutants(part: Part, record: Record, _left: int) -> Slice:
+    """All that are not known to be caught yet; each result is kept when it is there."""
+    file = record.folder / "mutants.jsonl"
+    began = time.monotonic()
+    done = execute([sys.executable, "-m", "tests.mutants"], {"NOVAPAY_MUTANTS_KNOWN": str(file)})
+    caught = {result["name"] for result in mutant_results(record) if result["caught_by"]}
+    passed = done.returncode == 0
+    new = len(caught) - record.done(part.name)
+    return Slice(
+        part.name,
+        new,
+        time.monotonic() - began,
+        passed,
+        failure="" if passed else done.stdout[-4000:],
+    )
+
+
+def mutant_results(record: Record) -> Facts:
+    """The last result of each mutant."""
+    file = record.folder / "mutants.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return list({line["name"]: line for line in lines}.values())
+
+
+def execute(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Runs it from the root of the repository, its output kept."""
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'generated'}"
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, **environment}, text=True,
+        check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def total(name: str, what: str) -> Callable[[Facts], int]:
+    """Counts by the sum of a field of the lines of this name."""
+    return lambda facts: sum(int(fact[what]) for fact in facts if fact["name"] == name)
+
+
+def lines(name: str) -> Callable[[Facts], int]:
+    """Counts the lines of this name."""
+    return lambda facts: sum(fact["name"] == name for fact in facts)
+
+
+PARTS = (
+    pytest_part(
+        "schedules", "schedules in one process", 10_000, 500, "tests/simulation/test_schedules_1.py",
+        "tests/simulation/test_schedules_2.py", count=total("schedules", "schedules"),
+        size="NOVAPAY_SCHEDULES", first="NOVAPAY_FIRST_SEED", options=("-n", "2", "--dist", "loadfile"),
+    ),
+    pytest_part(
+        "processes", "schedules over real processes", 40, 5, "tests/journeys/test_process_schedules.py",
+        count=lines("process schedule"), size="NOVAPAY_PROCESS_SCHEDULES", first="NOVAPAY_FIRST_SEED",
+    ),
+    pytest_part("kills", "kills at named points", 600, 600, *KILL_TESTS, count=lines("kill")),
+    pytest_part(
+        "failover", "failovers to the standby", 10, 5, "tests/journeys/test_failover.py",
+        count=total("failover", "failovers"), size="NOVAPAY_FAILOVERS",
+    ),
+    pytest_part(
+        "rolling", "requests during rolling restarts", 50_000, 5_000, "tests/journeys/test_rolling_restart.py",
+        count=total("rolling restart", "requests"), size="NOVAPAY_RESTART_REQUESTS",
+    ),
+    pytest_part("overload", "loads above capacity", 1, 1, "tests/journeys/overload.py", count=lines("overload")),
+    pytest_part(
+        "black hole", "merchants that never answer", 1, 1, "tests/core_service/workers/black_hole.py",
+        count=lines("black hole"),
+    ),
+    pytest_part("slow sockets", "runs with 500 slow or idle sockets", 1, 1, "tests/rest_edge/test_framing.py",
+                count=lambda _facts: 1),
+    pytest_part(
+        "requests", "requests made from the API document", 20_000, 2_000,
+        "tests/contract/test_generated_requests.py", count=total("generated requests", "requests"),
+        size="NOVAPAY_GENERATED_REQUESTS", first="NOVAPAY_GENERATED_SEED",
+    ),
+    *(Part(f"fuzz {target}", "executions", 1_000_000, 250_000, fuzzing) for target in TARGETS),
+    Part("mutants", "mutants caught", len(MUTANTS), len(MUTANTS), mutants),
+)  # fmt: skip
+
+FAULT_KINDS = {
+    "schedules": ("schedules", tuple(RATES)),
+    "processes": ("process schedules", FAULTS),
+}
+"""Part → the line that counts its faults, and every kind that must strike before the part is whole."""

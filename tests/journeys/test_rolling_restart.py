@@ -1,7 +1,7 @@
 """Every process is replaced under load, one after the other: K08.
 
-In the suite some of each kind are replaced, once. NOVAPAY_RESTART_REQUESTS: all of them are, again and again until so
-many requests have been answered.
+In the suite some of each kind are replaced, once. NOVAPAY_RESTARTS: how often all of them are, and
+NOVAPAY_RESTART_REQUESTS: how many requests must have been answered by the end.
 """
 
 import os
@@ -22,26 +22,28 @@ from tests.journeys.rough import RoughStack
 from tests.proof_line import size, tell
 from tests.stack import Stack, wait_until
 
+RESTARTS = size("NOVAPAY_RESTARTS", 0)
 REQUESTS = size("NOVAPAY_RESTART_REQUESTS", 0)
 SOME = {"core": 2, "worker": 1, "edge": 1}
 """How many of each kind in the suite."""
-CLIENTS = 8 if REQUESTS else 4
+CLIENTS = 8 if RESTARTS else 4
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + REQUESTS // 5)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 200 * RESTARTS + REQUESTS // 5)]
 
 
 def test_k08_rolling_restart_of_everything_fails_no_request(rough_stack: RoughStack) -> None:
     stack = rough_stack.stack
     rough_stack.until_healthy()
-    restarts = 0
+    restarts = max(1, RESTARTS)
     with load(rough_stack) as results:
-        while not restarts or len(results) < REQUESTS:
+        for number in range(1, restarts + 1):
             replace_everything(stack)
-            restarts += 1
-        done = len(results)
-        wait_until(
-            lambda: len(results) > done + 4 * CLIENTS, what="requests after the last restart"
-        )
+            wanted = max(number * REQUESTS // restarts, len(results) + 4 * CLIENTS)
+            wait_until(
+                lambda wanted=wanted: len(results) > wanted,  # type: ignore[misc]
+                seconds=30 + REQUESTS // 5,
+                what="requests after the last restart",
+            )
     assert Counter(status for status, _ in results) == {"200": len(results)}, refusals(stack)
     names = [name for _, name in results]
     kept = rows(
@@ -54,7 +56,7 @@ def test_k08_rolling_restart_of_everything_fails_no_request(rough_stack: RoughSt
 def replace_everything(stack: Stack) -> None:
     for kind in ("core", "worker"):
         running = stack.process_ids(kind)
-        for process_id in running if REQUESTS else running[: SOME[kind]]:
+        for process_id in running if RESTARTS else running[: SOME[kind]]:
             replace_program(stack, kind, process_id)
     replace_edge_workers(stack)
 
@@ -123,7 +125,7 @@ def replace_edge_workers(stack: Stack) -> None:
     (master,) = stack.process_ids("edge")
     edge = psutil.Process(master)
     running = edge.children()
-    for old in running if REQUESTS else running[: SOME["edge"]]:
+    for old in running if RESTARTS else running[: SOME["edge"]]:
         old.terminate()
         wait_until(
             lambda old=old: not old.is_running() and len(edge.children()) == 2,  # type: ignore[misc]

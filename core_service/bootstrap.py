@@ -79,24 +79,31 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     probe = DatabaseProbe(database_url)
     key_use = Repeating("key-use", KEY_USE_SECONDS, _write_key_use)
     requests = Repeating("request-log", REQUEST_LOG_SECONDS, _write_request_log)
-    server = CoreServer(
-        _servicers(settings, box),
-        Interceptors(Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up),
-        bind=settings.grpc_bind,
-        tls=_server_tls(settings.grpc_tls),
-        is_port_shared=settings.core_processes > 1,
-        with_reflection=not settings.is_production,
-        is_healthy=probe.is_up,
+    servicers = _servicers(settings, box)
+    interceptors = Interceptors(
+        Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up
     )
     probe.start()
     key_use.start()
     requests.start()
     system_config.start_refresher()
-    server.start()
     try:
-        yield server
+        # At last: from here on the kernel deals connections to this process, and each waits until `start`.
+        server = CoreServer(
+            servicers,
+            interceptors,
+            bind=settings.grpc_bind,
+            tls=_server_tls(settings.grpc_tls),
+            is_port_shared=settings.core_processes > 1,
+            with_reflection=not settings.is_production,
+            is_healthy=probe.is_up,
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
-        server.stop()
         key_use.stop()
         requests.stop()
         system_config.stop_refresher()

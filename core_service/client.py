@@ -142,14 +142,23 @@ class EdgeChannels:
             self._under_way[index] -= 1
 
     def _least_busy(self, tried: Sequence[int]) -> int:
-        """Among equals the next in turn; one that was tried already only when there is no other.
+        """Among equals the next in turn; one that was tried already, or is not connected, only when there is no other.
 
-        A channel on which calls fail at once is never busy, so it would be taken again and again.
+        A channel on which calls fail at once is never busy, so it would be taken again and again. One that is
+        connecting may have been dealt to a process that listens already and does not accept yet.
         """
         under_way, first = self._under_way, next(self._turn)
         order = (*range(first, len(under_way)), *range(first))
         least: int = min(order, key=lambda index: (tried.count(index), under_way[index]))
-        return least
+        if self._is_connected(least):
+            return least
+        connected = [i for i in order if i not in tried and self._is_connected(i)]
+        return min(connected, key=lambda index: under_way[index], default=least)
+
+    def _is_connected(self, index: int) -> bool:
+        """Begins to connect if need be."""
+        state = self._channels[index].get_state(try_to_connect=True)
+        return state is grpc.ChannelConnectivity.READY
 
     def _multicallable(self, index: int, path: str, response_type: type[Response]) -> Any:
         call = self._calls.get((index, path))

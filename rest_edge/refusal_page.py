@@ -3,6 +3,7 @@
 Only requests outside of `/api` whose Accept has `text/html` get the page. The reader's language stands first.
 """
 
+import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
@@ -48,12 +49,14 @@ _LINKS: Mapping[str, Mapping[str, str]] = {
         "/admin": "运营控制台",
         "/merchant": "商户控制台",
         "/docs": "开发文档",
+        "/pay": "回到收银台",
         "": "再试一次",
     },
     "en": {
         "/admin": "Operators' console",
         "/merchant": "Merchant console",
         "/docs": "Documentation",
+        "/pay": "Back to the checkout",
         "": "Try again",
     },
 }
@@ -105,27 +108,31 @@ def _language(request: EdgeRequest) -> str:
 
 def _page(first: str, status: int, path: str, request_id: str) -> bytes:
     kind = _KINDS.get(status, "failed")
-    address = "" if kind == "busy" else _home_of(path)
+    home, address = ("", "") if kind == "busy" else _home_of(path)
     sayings = [
-        _saying(language, kind, address)
+        _saying(language, kind, home)
         for language in sorted(LANGUAGES, key=lambda language: language != first)
     ]
     return render("refusal.html", first, sayings=sayings, address=address, request_id=request_id)
 
 
-def _home_of(path: str) -> str:
-    """Where to go on: the console that was meant, else the documentation. A payer has only the own page."""
+def _home_of(path: str) -> tuple[str, str]:
+    """Where to go on, and its address: the console or the order that was meant, else the documentation."""
+    if order := _ORDER.match(path):
+        return "/pay", order[0]
     first = "/" + path.removeprefix("/").partition("/")[0]
-    if first == "/pay":
-        return ""
-    return first if first in _LINKS["en"] else "/docs"
+    home = first if first in ("/admin", "/merchant") else "/docs"
+    return home, home
 
 
-def _saying(language: str, kind: str, address: str) -> dict[str, Any]:
+_ORDER = re.compile(r"/pay/\w{1,64}(?=/|$)", re.ASCII)
+
+
+def _saying(language: str, kind: str, home: str) -> dict[str, Any]:
     title, next_step = _TEXTS[language][kind]
     return {
         "language": language,
         "title": title,
         "next_step": next_step,
-        "link": _LINKS[language][address],
+        "link": _LINKS[language][home],
     }

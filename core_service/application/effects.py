@@ -36,7 +36,7 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
             return refusal
 
     def commit() -> T | CoreError:
-        return transact(both, committed=lambda: access.is_nonce_spent(call) or stands())
+        return transact(both, committed=lambda: _stands(call, stands))
 
     try:
         try:
@@ -53,6 +53,19 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
     if isinstance(outcome, CoreError):
         raise outcome
     return outcome
+
+
+def _stands(call: Call, stands: Callable[[], bool]) -> bool:
+    """What became of a transaction whose COMMIT was not answered. Raises DATABASE_UNAVAILABLE.
+
+    A nonce that is spent does not say by whom: this may be the second request with it, so without an effect it goes no
+    further.
+    """
+    if stands():
+        return True
+    if access.is_nonce_spent(call):
+        raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+    return False
 
 
 def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:

@@ -40,17 +40,19 @@ _ENDED_UNPAID = (OrderStatus.CANCELLED, OrderStatus.FAILED)
 _log = structlog.get_logger("core_service.asking")
 
 
-def ask_due_orders(limit: int) -> int:
-    """Asks about orders whose time has come; how many there were."""
-    due = transact(lambda: payment_orders.claim_due(limit, lease_seconds=LEASE_SECONDS))
+def ask_due_orders(limit: int, channel: str | None = None) -> int:
+    """Asks about orders whose time has come, on one channel or on all; how many there were."""
+    due = transact(
+        lambda: payment_orders.claim_due(limit, lease_seconds=LEASE_SECONDS, channel=channel)
+    )
     for order in due:
         _guarded(partial(_ask_order, order), order.id)
     return len(due)
 
 
-def ask_due_refunds(limit: int) -> int:
-    """Asks about refunds whose time has come; how many there were."""
-    due = transact(lambda: refunds.claim_due(limit, lease_seconds=LEASE_SECONDS))
+def ask_due_refunds(limit: int, channel: str | None = None) -> int:
+    """Asks about refunds whose time has come, on one channel or on all; how many there were."""
+    due = transact(lambda: refunds.claim_due(limit, lease_seconds=LEASE_SECONDS, channel=channel))
     for refund in due:
         _guarded(partial(_ask_refund, refund), refund.id)
     return len(due)

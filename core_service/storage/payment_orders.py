@@ -372,17 +372,18 @@ UPDATE payment_orders SET ask_at = now() + make_interval(secs => %(lease)s),
 WHERE (merchant_id, id) IN (
     SELECT merchant_id, id FROM payment_orders
     WHERE ask_at <= now() AND (ask_leased_until IS NULL OR ask_leased_until <= now())
+        AND channel_code = coalesce(%(channel)s, channel_code)
     ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
 RETURNING *
 """
 
 
-def claim_due(limit: int, *, lease_seconds: float) -> list[PaymentOrderRow]:
+def claim_due(
+    limit: int, *, lease_seconds: float, channel: str | None = None
+) -> list[PaymentOrderRow]:
     """Orders whose provider should be asked now; nobody else gets them until the lease is over."""
-    return [
-        PaymentOrderRow(**row)
-        for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})
-    ]
+    parameters = {"limit": limit, "lease": lease_seconds, "channel": channel}
+    return [PaymentOrderRow(**row) for row in fetch_all(_CLAIM_DUE, parameters)]
 
 
 @dataclass(frozen=True)

@@ -128,18 +128,20 @@ _CLAIM_DUE = """
 UPDATE refunds SET ask_at = now() + make_interval(secs => %(lease)s),
     ask_leased_until = now() + make_interval(secs => %(lease)s), ask_token = ask_token + 1, ask_count = ask_count + 1
 WHERE (merchant_id, id) IN (
-    SELECT merchant_id, id FROM refunds
+    SELECT merchant_id, id FROM refunds r
     WHERE ask_at <= now() AND (ask_leased_until IS NULL OR ask_leased_until <= now())
+        AND (%(channel)s::text IS NULL OR EXISTS (
+            SELECT FROM payment_orders o
+            WHERE o.merchant_id = r.merchant_id AND o.id = r.order_id AND o.channel_code = %(channel)s))
     ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
 RETURNING *
 """
 
 
-def claim_due(limit: int, *, lease_seconds: float) -> list[RefundRow]:
+def claim_due(limit: int, *, lease_seconds: float, channel: str | None = None) -> list[RefundRow]:
     """Refunds whose provider should be asked now; nobody else gets them until the lease is over."""
-    return [
-        RefundRow(**row) for row in fetch_all(_CLAIM_DUE, {"limit": limit, "lease": lease_seconds})
-    ]
+    parameters = {"limit": limit, "lease": lease_seconds, "channel": channel}
+    return [RefundRow(**row) for row in fetch_all(_CLAIM_DUE, parameters)]
 
 
 def set_next_ask(refund: RefundRow, ask_at: datetime) -> None:

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from core_service.application import account_checks, provider_asking
+from core_service.providers.registry import PROVIDERS
 from core_service.storage.database import connection_scope
 
-ORDER_LOOPS = 4
-REFUND_LOOPS = 2
+ORDER_LOOPS = 3
+REFUND_LOOPS = 1
+"""For each channel, so that a provider that is slow holds up nobody but its own orders and refunds."""
 
 
 class ProviderPolling:
@@ -35,14 +38,17 @@ class ProviderPolling:
 
 
 def provider_polling_loops() -> tuple[ProviderPolling, ...]:
-    """Several loops of each kind, so that one provider that is slow does not hold up everything."""
+    """The loops of every channel, and the one that checks accounts."""
+    channels = [provider.channel_code for provider in PROVIDERS]
     return (
         *(
-            ProviderPolling("order_polling", provider_asking.ask_due_orders)
+            ProviderPolling("order_polling", partial(provider_asking.ask_due_orders, channel=one))
+            for one in channels
             for _ in range(ORDER_LOOPS)
         ),
         *(
-            ProviderPolling("refund_polling", provider_asking.ask_due_refunds)
+            ProviderPolling("refund_polling", partial(provider_asking.ask_due_refunds, channel=one))
+            for one in channels
             for _ in range(REFUND_LOOPS)
         ),
         ProviderPolling("account_checks", account_checks.check_due),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -157,6 +158,15 @@ def test_an_order_is_refunded_once_with_a_reason(
     console.goto(f"/admin/refunds?merchant_code={shop.code}")
     expect(console.locator("tbody tr")).to_have_count(1)
     expect(console.locator("tbody")).to_contain_text("came broken")
+
+
+def test_a_filter_that_cannot_be_used_leads_back_to_the_list(
+    console: Page, open_page: Windows
+) -> None:
+    open_page.guard(console).expect("400")
+    console.goto("/admin/orders?amount=abc")
+    console.get_by_role("button", name="Clear").click()
+    expect(console).to_have_url(re.compile("/admin/orders$"))
 
 
 def test_a_delivery_shows_each_attempt_and_is_sent_again(console: Page, shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """Every page: silent console, own host only, no policy violation, accessible, in both languages, on a phone too."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from playwright.sync_api import ViewportSize, expect
@@ -9,6 +10,7 @@ from tests.browser import site_map
 from tests.browser.accessibility import accessibility_findings, fit_findings
 from tests.browser.demo import Demo, build_demo
 from tests.browser.fixtures import DESKTOP, PHONE, ColorScheme, Language, Windows
+from tests.browser.screenshots import FOLDER, LANGUAGES, SCHEMES, VIEWPORTS, file_name
 from tests.browser.site_map import cookies_for, page_routes, places
 from tests.stack import Receiver, Stack
 
@@ -55,3 +57,10 @@ def test_every_page_is_sound(
         problems += fit_findings(page)
         problems += [f"{place.url}: {finding}" for finding in open_page.close()]
     assert not problems, "\n".join(problems)
+
+
+def test_every_page_has_its_pictures(demo: Demo) -> None:
+    variants = list(product(LANGUAGES, SCHEMES, VIEWPORTS))
+    wanted = {file_name(place.name, *variant) for place in places(demo) for variant in variants}
+    shown = {path.name for path in FOLDER.glob("*.webp")}
+    assert (set(), set()) == (wanted - shown, shown - wanted), "run `make screenshots`"

@@ -25,7 +25,7 @@ from tests.stack import wait_until
 
 SCHEDULES = size("NOVAPAY_PROCESS_SCHEDULES", 1)
 FIRST_SEED = size("NOVAPAY_FIRST_SEED", 0)
-CLIENTS, STEPS, STRIKES = 3, 12, 4
+CLIENTS, STEPS, STRIKES = 3, 20, 4
 LEASE_SECONDS = 16
 ENOUGH_FOR_ALL = 12
 """After so many schedules a kind of fault that never struck is a failure."""

@@ -64,7 +64,7 @@ MUTANTS = (
         "            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, token),",
         '"WHERE merchant_id = %s AND operation = %s AND key = %s AND token >= %s AND outcome IS NULL",\n'
         "            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, 0),",
-        (f"{APPLICATION}test_idempotency.py", f"{APPLICATION}test_meeting_requests.py"),
+        ("tests/core_service/storage/test_guards.py",),
     ),
     Mutant(
         "an attempt is recorded by whoever lost it",

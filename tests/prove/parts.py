@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,17 @@ class Part:
 
 
 def pytest_part(
-    name: str, unit: str, wanted: int, most: int, *files: str,
-    count: Callable[[Facts], int], size: str = "", first: str = "", options: tuple[str, ...] = (),
+    name: str, unit: str, wanted: int, most: int, *files: str, count: Callable[[Facts], int],
+    sizes: Mapping[str, int] | None = None, first: str = "", options: tuple[str, ...] = (),
 ) -> Part:  # fmt: skip
-    """Tests that tell what they did; `size`: the setting that says how much, `first`: the one for the first seed."""
+    """Tests that tell what they did.
+
+    `sizes`: setting that says how much → how much of it for one of the unit; `first`: the setting for the first seed.
+    """
 
     def run(part: Part, record: Record, left: int) -> Slice:
         many = min(left, part.most)
-        environment = {size: str(many)} if size else {}
+        environment = {setting: str(each * many) for setting, each in (sizes or {}).items()}
         if first:
             environment[first] = str(record.done(name))
         return ran(name, [*files, *options], environment, count)
@@ -86,12 +89,25 @@ def fuzzing(part: Part, record: Record, left: int) -> Slice:
     done = execute(
         [sys.executable, "-m", "tests.fuzz", target, str(min(left, part.most)), "0", str(corpus)],
         {},
+        corpus.parent,  # where it leaves an input that breaks something
     )
     found = re.search(r"number_of_executed_units: (\d+)", done.stdout)
     passed = done.returncode == 0 and found is not None
     return Slice(
         part.name, int(found[1]) if found else 0, time.monotonic() - began, passed,
         failure="" if passed else done.stdout[-4000:],
+    )  # fmt: skip
+
+
+def overload(part: Part, _record: Record, _left: int) -> Slice:
+    """One minute each of the peak and of ten times as much."""
+    began = time.monotonic()
+    done = execute([sys.executable, "-m", "bench.overload", "60"], {})
+    said = [line for line in done.stdout.splitlines() if line.startswith('{"name": "overload"')]
+    passed = done.returncode == 0 and bool(said)
+    return Slice(
+        part.name, len(said), time.monotonic() - began, passed, [json.loads(line) for line in said],
+        "" if passed else done.stdout[-4000:],
     )  # fmt: skip
 
 
@@ -119,11 +135,13 @@ def mutant_results(record: Record) -> Facts:
     return list({line["name"]: line for line in lines}.values())
 
 
-def execute(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Runs it from the root of the repository, its output kept."""
+def execute(
+    command: list[str], environment: dict[str, str], folder: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
+    """Runs it in a folder; its output is kept."""
     paths = f"{ROOT}{os.pathsep}{ROOT / 'generated'}"
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, **environment}, text=True,
+        command, cwd=folder, env={**os.environ, "PYTHONPATH": paths, **environment}, text=True,
         check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -142,22 +160,23 @@ PARTS = (
     pytest_part(
         "schedules", "schedules in one process", 10_000, 500, "tests/simulation/test_schedules_1.py",
         "tests/simulation/test_schedules_2.py", count=total("schedules", "schedules"),
-        size="NOVAPAY_SCHEDULES", first="NOVAPAY_FIRST_SEED", options=("-n", "2", "--dist", "loadfile"),
+        sizes={"NOVAPAY_SCHEDULES": 1}, first="NOVAPAY_FIRST_SEED", options=("-n", "2", "--dist", "loadfile"),
     ),
     pytest_part(
         "processes", "schedules over real processes", 40, 5, "tests/journeys/test_process_schedules.py",
-        count=lines("process schedule"), size="NOVAPAY_PROCESS_SCHEDULES", first="NOVAPAY_FIRST_SEED",
+        count=lines("process schedule"), sizes={"NOVAPAY_PROCESS_SCHEDULES": 1}, first="NOVAPAY_FIRST_SEED",
     ),
     pytest_part("kills", "kills at named points", 600, 600, *KILL_TESTS, count=lines("kill")),
     pytest_part(
         "failover", "failovers to the standby", 10, 5, "tests/journeys/test_failover.py",
-        count=total("failover", "failovers"), size="NOVAPAY_FAILOVERS",
+        count=total("failover", "failovers"), sizes={"NOVAPAY_FAILOVERS": 1},
     ),
     pytest_part(
-        "rolling", "requests during rolling restarts", 50_000, 50_000, "tests/journeys/rolling_restart.py",
-        count=total("rolling restart", "requests"),
+        "rolling", "rolling restarts under 5,000 requests each", 10, 2, "tests/journeys/test_rolling_restart.py",
+        count=total("rolling restart", "restarts"),
+        sizes={"NOVAPAY_RESTARTS": 1, "NOVAPAY_RESTART_REQUESTS": 5_000},
     ),
-    pytest_part("overload", "loads above capacity", 1, 1, "tests/journeys/overload.py", count=lines("overload")),
+    Part("overload", "loads of ten times the capacity", 1, 1, overload, "bench/overload.py"),
     pytest_part(
         "black hole", "merchants that never answer", 1, 1, "tests/core_service/workers/black_hole.py",
         count=lines("black hole"),
@@ -167,7 +186,7 @@ PARTS = (
     pytest_part(
         "requests", "requests made from the API document", 20_000, 2_000,
         "tests/contract/test_generated_requests.py", count=total("generated requests", "requests"),
-        size="NOVAPAY_GENERATED_REQUESTS", first="NOVAPAY_GENERATED_SEED",
+        sizes={"NOVAPAY_GENERATED_REQUESTS": 1}, first="NOVAPAY_GENERATED_SEED",
     ),
     *(Part(f"fuzz {target}", "executions", 1_000_000, 250_000, fuzzing) for target in TARGETS),
     Part("mutants", "mutants caught", len(MUTANTS), len(MUTANTS), mutants),

@@ -23,11 +23,11 @@ def ask(
     [
         ("GET", "/admin//orders", None, 404, "没有这个页面", 'href="/admin"'),
         ("GET", "/merchant/%2e%2e/x", None, 404, "没有这个页面", 'href="/merchant"'),
-        ("GET", "/pay/po_1/nothing", None, 404, "没有这个页面", 'href=""'),
+        ("GET", "/pay/po_1/nothing", None, 404, "没有这个页面", 'href="/pay/po_1"'),
         ("GET", "/docs/nothing/at/all", None, 404, "没有这个页面", 'href="/docs"'),
         ("GET", "/", None, 404, "没有这个页面", 'href="/docs"'),
         ("POST", "/merchant/profile", LARGE, 413, "提交的内容过大", 'href="/merchant"'),
-        ("POST", "/pay/po_1", b"", 405, "这个请求无法处理", 'href=""'),
+        ("POST", "/pay/po_1", b"", 405, "这个请求无法处理", 'href="/pay/po_1"'),
     ],
 )
 def test_a_browser_gets_a_page_in_both_languages_with_a_next_step(

@@ -45,7 +45,7 @@ _CERTIFICATE = AccountFieldGroup(
     "certificate",
     "证书模式",
     "Certificate mode",
-    "接口加签方式选择“公钥证书”时填写,三个文件都要。填写后以证书为准,公钥模式的字段不再使用。",
+    "接口加签方式选择“公钥证书”时填写，三个文件都要。填写后以证书为准，公钥模式的字段不再使用。",
     "When it is set to “certificate”: all three files. Certificates go before the public key.",
 )
 FIELDS: tuple[AccountField, ...] = (
@@ -55,7 +55,7 @@ FIELDS: tuple[AccountField, ...] = (
         secret=False,
         label_zh="应用 APPID",
         label_en="App id",
-        help_zh="开放平台控制台的应用编号,16 位数字。",
+        help_zh="开放平台控制台的应用编号，16 位数字。",
         help_en="The app's number at the open platform, 16 digits.",
     ),
     AccountField(
@@ -74,7 +74,7 @@ FIELDS: tuple[AccountField, ...] = (
         label_zh="应用私钥",
         label_en="App private key",
         kind=FieldKind.PEM,
-        help_zh="密钥工具生成的应用私钥(PKCS1 或 PKCS8),不是支付宝公钥。",
+        help_zh="密钥工具生成的应用私钥（PKCS1 或 PKCS8），不是支付宝公钥。",
         help_en="The app's own private key (PKCS#1 or PKCS#8), made with the key tool.",
     ),
     AccountField(
@@ -84,7 +84,7 @@ FIELDS: tuple[AccountField, ...] = (
         label_zh="支付宝公钥",
         label_en="Alipay public key",
         kind=FieldKind.PEM,
-        help_zh="上传应用公钥后由支付宝给出的“支付宝公钥”,不是应用公钥。",
+        help_zh="上传应用公钥后由支付宝给出的“支付宝公钥”，不是应用公钥。",
         help_en="The key that Alipay shows after the app's public key was uploaded; not the app's own.",
         group=_PUBLIC_KEY,
     ),

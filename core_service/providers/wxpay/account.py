@@ -31,14 +31,14 @@ _PUBLIC_KEY = AccountFieldGroup(
     "publicKey",
     "微信支付公钥模式",
     "Public key mode",
-    "商户平台“API 安全”里有“微信支付公钥”时填写,两项一起填。新商户都是这种模式。",
+    "商户平台“API 安全”里有“微信支付公钥”时填写，两项一起填。新商户都是这种模式。",
     "When the merchant platform shows a “WeChat Pay public key”: both fields. All new merchants.",
 )
 _CERTIFICATE = AccountFieldGroup(
     "certificate",
     "平台证书模式",
     "Platform certificate mode",
-    "较早开通的商户。可以留空:NovaPay 会用 APIv3 密钥自动下载并更新平台证书。",
+    "较早开通的商户。可以留空：NovaPay 会用 APIv3 密钥自动下载并更新平台证书。",
     "Merchants of earlier years. May stay empty: the certificates are fetched with the APIv3 key.",
 )
 FIELDS: tuple[AccountField, ...] = (
@@ -48,7 +48,7 @@ FIELDS: tuple[AccountField, ...] = (
         secret=False,
         label_zh="商户号",
         label_en="Merchant id",
-        help_zh="商户平台的商户号,8 到 10 位数字。",
+        help_zh="商户平台的商户号，8 到 10 位数字。",
         help_en="The number at the merchant platform, 8 to 10 digits.",
     ),
     AccountField(
@@ -57,7 +57,7 @@ FIELDS: tuple[AccountField, ...] = (
         secret=False,
         label_zh="AppID",
         label_en="App id",
-        help_zh="已与商户号绑定的公众号、小程序或应用,wx 开头。",
+        help_zh="已与商户号绑定的公众号、小程序或应用，wx 开头。",
         help_en="Of an official account, mini program or app bound to the merchant; begins with wx.",
     ),
     AccountField(
@@ -66,7 +66,7 @@ FIELDS: tuple[AccountField, ...] = (
         secret=False,
         label_zh="商户 API 证书序列号",
         label_en="Merchant certificate serial",
-        help_zh="商户平台“API 安全 - 商户 API 证书”里的序列号,40 位十六进制。",
+        help_zh="商户平台“API 安全 - 商户 API 证书”里的序列号，40 位十六进制。",
         help_en="The serial of the merchant API certificate at the platform, 40 hexadecimal digits.",
     ),
     AccountField(
@@ -116,7 +116,7 @@ FIELDS: tuple[AccountField, ...] = (
         label_zh="微信支付平台证书",
         label_en="Platform certificates",
         kind=FieldKind.PEM_LIST,
-        help_zh="一个或几个平台证书,依次粘贴。",
+        help_zh="一个或几个平台证书，依次粘贴。",
         help_en="One or several platform certificates, one after the other.",
         group=_CERTIFICATE,
     ),

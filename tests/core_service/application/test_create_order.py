@@ -10,8 +10,10 @@ from tests.core_service.shop import (
     LOCAL,
     REMOTE,
     Shop,
+    at_once,
     count,
     events_of,
+    reason_of,
     refusal_of,
 )
 
@@ -102,6 +104,31 @@ def test_a01_a_broken_connection_lets_no_second_request_with_a_nonce_pass(
     monkeypatch.setattr(database, "execute_sql", break_at_the_order)
     refusal = refusal_of(lambda: shop.ask_create(LOCAL, "a-2", call=again))
     assert refusal == "DATABASE_UNAVAILABLE"
+    assert count("payment_orders") == 1
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a01_a_nonce_found_spent_after_a_lost_commit_is_not_taken_for_ones_own(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, is_committed: bool
+) -> None:
+    """The transaction is gone, and before anybody looked another request with the nonce has passed."""
+    mine, theirs = (shop.call(nonce="nonce-0001") for _ in range(2))
+    real = database.commit
+
+    def lose_the_answer() -> Any:
+        monkeypatch.setattr(database, "commit", real)
+        if is_committed:
+            real()
+            database.connection().close()
+        else:
+            database.connection().close()
+            (passed,) = at_once(1, lambda _: shop.ask_create(REMOTE, "a-1", call=theirs))
+            assert reason_of(passed) == "OK"
+        return real()
+
+    monkeypatch.setattr(database, "commit", lose_the_answer)
+    refusal = refusal_of(lambda: shop.ask_create(REMOTE, "a-2", call=mine))
+    assert refusal == ("OK" if is_committed else "DATABASE_UNAVAILABLE")
     assert count("payment_orders") == 1
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,48 @@ async def _channels(address: str, count: int, ask: Callable[[Callable[[float], A
         return await ask(call)
     finally:
         await channels.close()
+
+
+def test_k08_a_process_that_listens_and_does_not_accept_yet_holds_up_no_call() -> None:
+    """The kernel deals connections to it already; they are left for those of the processes that serve."""
+
+    async def ask(call: Callable[[float], Any]) -> None:
+        await call(5)  # connects
+        assert [await call(5) for _ in range(32)] == ["OK"] * 32
+
+    with listening_only() as port, served_beside(port):
+        asyncio.run(_channels(f"127.0.0.1:{port}", 16, ask))
+
+
+@contextmanager
+def listening_only() -> Iterator[int]:
+    """A process that is starting: its port is bound and nothing accepts."""
+    with socket.socket(socket.AF_INET6) as starting:  # as gRPC does, or they would not share it
+        starting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        starting.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        starting.bind(("::ffff:127.0.0.1", 0))
+        starting.listen(64)
+        yield int(starting.getsockname()[1])
+
+
+@contextmanager
+def served_beside(port: int) -> Iterator[None]:
+    """Another process on the same port, which serves."""
+    service, _, name = CHANNELS.removeprefix("/").partition("/")
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        lambda _request, _context: payment_service_pb2.ListChannelsResponse(),
+        response_serializer=payment_service_pb2.ListChannelsResponse.SerializeToString,
+    )
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 1)])
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {name: handler}),)
+    )
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(None).wait()
 
 
 @pytest.mark.parametrize(

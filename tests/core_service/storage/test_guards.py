@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core_service.storage import idempotency as keys
+from core_service.storage import payment_orders
 from core_service.storage.database import execute, fetch_one
 from core_service.storage.idempotency import Scope
 from core_service.storage.merchant_snapshots import Nonce, NonceOutcome, nonce_exists, spend_nonce
-from tests.factories import make_merchant
+from tests.factories import make_merchant, make_order
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -24,6 +25,19 @@ def test_v15_a_stale_token_cannot_finish_while_the_new_holder_runs() -> None:
     stored = keys.find(scope)
     assert stored is not None
     assert stored.response == b"new"
+
+
+def test_v01_a_transition_decided_on_a_stale_status_changes_nothing() -> None:
+    order_id = make_order()
+    stale = payment_orders.find_by_id(order_id)
+    assert stale is not None
+    execute("UPDATE payment_orders SET status = 'PROCESSING' WHERE id = %s", (order_id,))
+    cancelled = payment_orders.Transition("CANCELLED", None, datetime.now(UTC), None)
+    assert payment_orders.transition(stale, cancelled) is None
+    fresh = payment_orders.find_by_id(order_id)
+    assert fresh is not None
+    assert fresh.status == "PROCESSING"
+    assert payment_orders.transition(fresh, cancelled) is not None
 
 
 def test_a_nonce_is_not_spent_by_a_stale_snapshot() -> None:

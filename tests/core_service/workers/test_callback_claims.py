@@ -11,7 +11,7 @@ from core_service.application.callback_attempts import IN_FLIGHT_PER_MERCHANT, A
 from core_service.calls import Call, Principal
 from core_service.errors import CoreError
 from core_service.storage import callbacks as deliveries
-from core_service.storage.database import connection_scope, execute, fetch_all
+from core_service.storage.database import connection_scope, database, execute, fetch_all
 from core_service.workers.callback_delivery import CallbackDelivery
 from core_service.workers.periodic import Periodic
 from core_service.workers.runner import run_loop
@@ -57,6 +57,42 @@ def test_c12_v10_two_workers_never_get_the_same_delivery(shop: Receiver) -> None
     assert len(claimed) == len(set(claimed)) == 60
     numbers = fetch_all("SELECT number, token, outcome FROM delivery_attempts")
     assert numbers == [{"number": 1, "token": 1, "outcome": None}] * 60
+
+
+SLOW_CLOCK = """
+CREATE SCHEMA slow;
+CREATE FUNCTION slow.now() RETURNS timestamptz VOLATILE LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1);
+    RETURN pg_catalog.now();
+END $$;
+"""
+"""Found before the real now() by who asks for it: stops a statement that has begun until the lock is let go."""
+
+WAITS_FOR_THE_CLOCK = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+def test_c12_a_claim_looks_again_at_what_was_taken_while_it_ran(shop: Receiver) -> None:
+    paid_order(shop.url)
+    execute(SLOW_CLOCK)
+    execute("SELECT pg_advisory_lock(1)")
+
+    def claim_slowly() -> list[Attempt]:
+        with connection_scope():
+            execute("SET search_path = slow, public, pg_catalog; SET lock_timeout = 0")
+            execute("SET statement_timeout = 0")
+            try:
+                return callback_attempts.claim_due(10)
+            finally:
+                database.manual_close()  # nobody else is to have that clock
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(claim_slowly)
+        try:
+            wait_for(lambda: bool(fetch_all(WAITS_FOR_THE_CLOCK)))
+            assert len(callback_attempts.claim_due(10)) == 1
+        finally:
+            execute("SELECT pg_advisory_unlock(1)")
+        assert slow.result() == []
 
 
 def test_c11_c12_what_is_in_flight_has_one_owner(shop: Receiver) -> None:

@@ -1,4 +1,8 @@
-"""Every process is replaced under load, one after the other: K08."""
+"""Every process is replaced under load, one after the other: K08.
+
+In the suite some of each kind are replaced, once. NOVAPAY_RESTARTS: how often all of them are, and
+NOVAPAY_RESTART_REQUESTS: how many requests must have been answered by the end.
+"""
 
 import os
 import secrets
@@ -15,33 +19,46 @@ import urllib3
 
 from tests.journeys.database import rows
 from tests.journeys.rough import RoughStack
-from tests.proof_line import tell
+from tests.proof_line import size, tell
 from tests.stack import Stack, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+RESTARTS = size("NOVAPAY_RESTARTS", 0)
+REQUESTS = size("NOVAPAY_RESTART_REQUESTS", 0)
+SOME = {"core": 2, "worker": 1, "edge": 1}
+"""How many of each kind in the suite."""
+CLIENTS = 8 if RESTARTS else 4
 
-CLIENTS = 4
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 200 * RESTARTS + REQUESTS // 5)]
 
 
 def test_k08_rolling_restart_of_everything_fails_no_request(rough_stack: RoughStack) -> None:
     stack = rough_stack.stack
     rough_stack.until_healthy()
+    restarts = max(1, RESTARTS)
     with load(rough_stack) as results:
-        for kind in ("core", "worker"):
-            for process_id in stack.process_ids(kind):
-                replace_program(stack, kind, process_id)
-        replace_edge_workers(stack)
-        done = len(results)
-        wait_until(
-            lambda: len(results) > done + 4 * CLIENTS, what="requests after the last restart"
-        )
+        for number in range(1, restarts + 1):
+            replace_everything(stack)
+            wanted = max(number * REQUESTS // restarts, len(results) + 4 * CLIENTS)
+            wait_until(
+                lambda wanted=wanted: len(results) > wanted,  # type: ignore[misc]
+                seconds=30 + REQUESTS // 5,
+                what="requests after the last restart",
+            )
     assert Counter(status for status, _ in results) == {"200": len(results)}, refusals(stack)
     names = [name for _, name in results]
     kept = rows(
         stack, "SELECT count(*) AS n FROM payment_orders WHERE external_order_id = ANY(%s)", [names]
     )
     assert kept == [{"n": len(names)}]
-    tell("rolling restart", requests=len(results), failed=0)
+    tell("rolling restart", restarts=restarts, requests=len(results), failed=0)
+
+
+def replace_everything(stack: Stack) -> None:
+    for kind in ("core", "worker"):
+        running = stack.process_ids(kind)
+        for process_id in running if RESTARTS else running[: SOME[kind]]:
+            replace_program(stack, kind, process_id)
+    replace_edge_workers(stack)
 
 
 def refusals(stack: Stack) -> Counter[str]:
@@ -107,7 +124,8 @@ def replace_edge_workers(stack: Stack) -> None:
     """One worker of the edge after the other; its master starts a new one."""
     (master,) = stack.process_ids("edge")
     edge = psutil.Process(master)
-    for old in edge.children():
+    running = edge.children()
+    for old in running if RESTARTS else running[: SOME["edge"]]:
         old.terminate()
         wait_until(
             lambda old=old: not old.is_running() and len(edge.children()) == 2,  # type: ignore[misc]

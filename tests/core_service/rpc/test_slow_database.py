@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import grpc
 
 from core_service import metadata
-from core_service.rpc.server import AT_WORK, MAX_CALLS
+from core_service.rpc.server import MAX_CALLS, THREADS
 from core_service.storage import database
 from novapay.payments.v1 import payment_service_pb2
 from tests.core_service.rpc.running import (
@@ -60,7 +60,7 @@ def test_o03_o05_a_slow_database_sheds_calls_instead_of_queueing_them(core_datab
         sent = network.forwarded
         asked = [pool.submit(ask) for _ in range(BURST)]
         wait_until(lambda: answers.count("OVERLOADED") == BURST - MAX_CALLS, what="refusals")
-        assert network.forwarded - sent <= AT_WORK
+        assert network.forwarded - sent <= THREADS
         answering.set()
         for one in asked:
             one.result()
@@ -70,14 +70,14 @@ def test_o03_o05_a_slow_database_sheds_calls_instead_of_queueing_them(core_datab
 
 def connect_all() -> None:
     """As many connections as can be in use at once, so that none is made while the database is slow."""
-    together = threading.Barrier(AT_WORK)
+    together = threading.Barrier(THREADS)
 
     def connect(_number: int) -> None:
         with database.connection_scope():
             together.wait(20)
 
-    with ThreadPoolExecutor(AT_WORK) as pool:
-        list(pool.map(connect, range(AT_WORK)))
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(connect, range(THREADS)))
 
 
 @contextmanager
@@ -94,6 +94,6 @@ def far_database(url: str) -> Iterator[SlowNetwork]:
     with SlowNetwork(connect) as network:
         far = url.partition("?")[0] + f"?host=127.0.0.1&port={network.port}&sslmode=disable"
         database.database.close_all()
-        database.configure(far, max_connections=20)
+        database.configure(far, max_connections=THREADS + 4)
         yield network
         database.database.close_all()

@@ -171,6 +171,7 @@ def test_a_provider_answer_over_the_limit_is_no_answer() -> None:
     assert (error.kind, error.request_sent) == (OutboundKind.TOO_LARGE, True)
 
 
+@pytest.mark.timeout(30)  # without the deadline it would never end
 @pytest.mark.parametrize(
     "beginning",
     [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"],

@@ -23,8 +23,11 @@ def main(seconds: float, names: list[str]) -> int:
     if not chosen:
         print("no such part; there are:", *(part.name for part in PARTS), sep="\n  ")
         return 2
-    for part in chosen:
-        carry_on(record, part, end)
+    try:
+        for part in chosen:
+            carry_on(record, part, end)
+    except KeyboardInterrupt:
+        print("cut short; what was run to its end is kept")
     PAGE.write_text(page(record))
     print(f"written: {PAGE.relative_to(ROOT)}")
     wrong = [p.name for p in chosen if state(record, p).startswith("**") or is_silent(record, p)]

@@ -37,7 +37,7 @@ from core_service.rpc.interceptors import Interceptors
 from core_service.rpc.merchant_servicer import MerchantServicer
 from core_service.rpc.payment_servicer import PaymentServicer
 from core_service.rpc.refund_servicer import RefundServicer
-from core_service.rpc.server import AT_WORK, THREADS, CoreServer, ServerTls
+from core_service.rpc.server import THREADS, CoreServer, ServerTls
 from core_service.settings import GrpcTls, Settings
 from core_service.storage import database, migrator, sealed_values
 from core_service.storage.database import connection_scope
@@ -81,7 +81,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
     requests = Repeating("request-log", REQUEST_LOG_SECONDS, _write_request_log)
     servicers = _servicers(settings, box)
     interceptors = Interceptors(
-        Callers(settings.grpc_token), threads=AT_WORK, database_is_up=probe.is_up
+        Callers(settings.grpc_token), threads=THREADS, database_is_up=probe.is_up
     )
     probe.start()
     key_use.start()

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from core_service import turns
+
 
 class FailpointHit(Exception):
     """What an armed `raise` raises."""
@@ -88,6 +90,7 @@ def _strike(name: str, action: str) -> None:
     if kind == "pause":
         os.kill(os.getpid(), signal.SIGSTOP)
     if kind == "delay":
-        time.sleep(float(argument))
+        with turns.elsewhere():
+            time.sleep(float(argument))
     if kind == "raise":
         raise FailpointHit(name)

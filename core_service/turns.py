@@ -1,7 +1,8 @@
 """Threads that take turns: many may wait, few are at work.
 
 Python runs one thread at a time, and threads that are all ready hand its lock around at a cost. So a call that waits
-for a provider gives its turn away (`elsewhere`), and the next one begins.
+for the database or a provider gives its turn away (`elsewhere`), and the next one goes on. Who comes back goes before
+who has not begun.
 """
 
 import threading
@@ -60,6 +61,7 @@ class Turns(Executor):
         self._name = name
         self._lock = threading.Lock()
         self._waiting: deque[_Task] = deque()
+        self._returning: deque[threading.Lock] = deque()
         self._idle: list[_Seat] = []
         self._threads: list[threading.Thread] = []
         self._busy = 0
@@ -83,9 +85,15 @@ class Turns(Executor):
             self._begin_next()
 
     def take_back(self) -> None:
-        """The calling thread goes on, at once: for a moment there may be one more at work."""
+        """The calling thread goes on when it is its turn, before tasks that have not begun."""
         with self._lock:
-            self._busy += 1
+            if self._busy < self._at_work:
+                self._busy += 1
+                return
+            wake = threading.Lock()
+            wake.acquire()
+            self._returning.append(wake)
+        wake.acquire()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """What is waiting still runs, unless `cancel_futures`."""
@@ -104,8 +112,14 @@ class Turns(Executor):
                 thread.join()
 
     def _begin_next(self) -> None:
-        """Gives the oldest task to an idle or a new thread, if there may be one more at work. Under the lock."""
-        if not self._waiting or self._busy >= self._at_work:
+        """Lets one more go on, if there may be one more at work. Under the lock."""
+        if self._busy >= self._at_work:
+            return
+        if self._returning:
+            self._busy += 1
+            self._returning.popleft().release()
+            return
+        if not self._waiting:
             return
         if self._idle:
             seat = self._idle.pop()
@@ -144,9 +158,12 @@ class Turns(Executor):
 
     def _next(self) -> _Task | None:
         with self._lock:
-            if self._waiting and self._busy <= self._at_work:
+            if self._returning:
+                self._returning.popleft().release()  # it has this thread's turn now
+            elif self._waiting:
                 return self._waiting.popleft()
-            self._busy -= 1
+            else:
+                self._busy -= 1
             return None
 
 

@@ -1,11 +1,14 @@
 """Operators' passwords: argon2id, a few at a time, and the same work whether or not there is one to compare."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from core_service import turns
 from core_service.errors import CoreError, FieldViolation
 
 SHORTEST = 12
@@ -17,7 +20,7 @@ HASHES_AT_ONCE = 2
 WAIT_SECONDS = 2
 
 _hasher = PasswordHasher()
-_turn = BoundedSemaphore(HASHES_AT_ONCE)
+_places = BoundedSemaphore(HASHES_AT_ONCE)
 # Of nothing that anybody knows: what an unknown operator's password is compared with.
 _DUMMY_HASH = (
     "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$"
@@ -27,22 +30,17 @@ _DUMMY_HASH = (
 
 def hash_password(password: str) -> str:
     """Hash a password for keeping. Raises OVERLOADED."""
-    _take_turn()
-    try:
+    with _one_of_few():
         return _hasher.hash(password)
-    finally:
-        _turn.release()
 
 
 def is_password(password: str, kept: str | None) -> bool:
     """Compare with the kept hash; None costs the same and is never right. Raises OVERLOADED."""
-    _take_turn()
-    try:
-        _hasher.verify(kept or _DUMMY_HASH, password)
-    except (Argon2Error, InvalidHashError):
-        return False
-    finally:
-        _turn.release()
+    with _one_of_few():
+        try:
+            _hasher.verify(kept or _DUMMY_HASH, password)
+        except (Argon2Error, InvalidHashError):
+            return False
     return kept is not None
 
 
@@ -64,6 +62,13 @@ def new_first_password() -> str:
     return secrets.token_urlsafe(15)
 
 
-def _take_turn() -> None:
-    if not _turn.acquire(timeout=WAIT_SECONDS):
-        raise CoreError("OVERLOADED", retry_after_seconds=WAIT_SECONDS)
+@contextmanager
+def _one_of_few() -> Iterator[None]:
+    """Neither the wait nor the hashing, which is not Python's, keeps other calls waiting."""
+    with turns.elsewhere():
+        if not _places.acquire(timeout=WAIT_SECONDS):
+            raise CoreError("OVERLOADED", retry_after_seconds=WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            _places.release()

@@ -90,11 +90,11 @@ class Interceptors(grpc.ServerInterceptor):
     ) -> None:
         self._callers = callers
         self._database_is_up = database_is_up
-        # Merchants' calls take what there is; nobody else may take all of it. `threads`: that are at work at once.
+        # Merchants' calls take what there is; nobody else may. The public is mostly providers that notify.
         self._shares = {
-            Principal.OPERATOR: BoundedSemaphore(max(1, threads // 2)),
-            Principal.STAFF: BoundedSemaphore(max(1, threads // 2)),
-            Principal.PUBLIC: BoundedSemaphore(max(1, threads * 3 // 4)),
+            Principal.OPERATOR: BoundedSemaphore(max(1, threads // 8)),
+            Principal.STAFF: BoundedSemaphore(max(1, threads // 8)),
+            Principal.PUBLIC: BoundedSemaphore(max(1, threads // 2)),
         }
         self.steps: tuple[Step, ...] = (
             self.name_request,

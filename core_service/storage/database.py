@@ -19,7 +19,7 @@ import psycopg2
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes, extensions
 
-from core_service import metrics
+from core_service import metrics, turns
 from core_service.errors import CoreError
 
 T = TypeVar("T")
@@ -44,7 +44,16 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has 
     """The pool, but for how it looks at a connection before giving it out: without a statement to the server.
 
     Nothing is ever sent to an idle session except its end, so one whose socket has something to read is over.
+    While a thread waits for the server it does not have its turn.
     """
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        with turns.elsewhere():
+            return super().execute_sql(sql, params)
+
+    def commit(self) -> Any:
+        with turns.elsewhere():
+            return super().commit()
 
     def _is_closed(self, conn: Any) -> bool:
         if conn.closed or conn.get_transaction_status() != extensions.TRANSACTION_STATUS_IDLE:
@@ -180,7 +189,8 @@ def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = No
         except CoreError as refusal:
             if attempt == MAX_TRIES or getattr(refusal.__cause__, "pgcode", None) not in _RETRIED:
                 raise
-        time.sleep(random.uniform(0.005, 0.03) * attempt)  # noqa: S311 (jitter)
+        with turns.elsewhere():
+            time.sleep(random.uniform(0.005, 0.03) * attempt)  # noqa: S311 (jitter)
     raise CoreError("OVERLOADED", retry_after_seconds=1)
 
 
@@ -276,7 +286,8 @@ def reconnect() -> bool:
                 database.manual_close()
             database.connect()
         except (peewee.PeeweeException, psycopg2.Error, MaxConnectionsExceeded):
-            time.sleep(0.1)
+            with turns.elsewhere():
+                time.sleep(0.1)
         else:
             return True
     return False

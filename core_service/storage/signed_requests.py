@@ -7,9 +7,9 @@ from datetime import datetime
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from core_service.storage.database import Table, fetch_all
+from core_service.storage.database import Table, execute, fetch_all
 from core_service.storage.paging import Page, PageRequest, Position, page_of
-from core_service.storage.queries import rows_of, run
+from core_service.storage.queries import rows_of
 
 BATCH = 200
 
@@ -59,10 +59,18 @@ def owners_of(key_ids: Collection[str]) -> dict[str, str]:
     return {row["key_id"]: row["merchant_id"] for row in rows}
 
 
+_INSERT = """
+    INSERT INTO signed_requests (merchant_id, id, at, operation, outcome, detail, key_id, client_address, request_id,
+                                 duration_ms)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[],
+                         %s::text[], %s::text[], %s::integer[])"""
+
+
 def insert(rows: Sequence[SignedRequestRow]) -> None:
-    """Adds requests, a batch in one statement."""
+    """Adds requests, a batch in one statement of constant text: every signed request costs a row here."""
     for start in range(0, len(rows), BATCH):
-        run(SignedRequests.insert_many([vars(row) for row in rows[start : start + BATCH]]))
+        columns = zip(*(vars(row).values() for row in rows[start : start + BATCH]), strict=True)
+        execute(_INSERT, [list(column) for column in columns])
 
 
 def newest(

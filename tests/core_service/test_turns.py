@@ -49,6 +49,35 @@ def test_who_waits_elsewhere_lets_others_work(turns: Turns) -> None:
     assert all(future.result(PATIENCE) for future in asking)
 
 
+def test_who_comes_back_waits_for_a_turn_and_has_it_before_a_task_that_has_not_begun() -> None:
+    turns = Turns(threads=6, at_work=1, name="test")
+    order: list[str] = []
+    went, go, has_begun, end = (threading.Event() for _ in range(4))
+
+    def ask() -> None:
+        with elsewhere():
+            went.set()
+            go.wait(PATIENCE)
+        order.append("back")
+
+    def work() -> None:
+        has_begun.set()
+        end.wait(PATIENCE)
+        order.append("worked")
+
+    asking = turns.submit(ask)
+    assert went.wait(PATIENCE)
+    working = turns.submit(work)
+    assert has_begun.wait(PATIENCE)
+    late = turns.submit(order.append, "late")
+    go.set()
+    assert wait([asking, late], timeout=0.2).done == set()
+    end.set()
+    assert wait([asking, working, late], timeout=PATIENCE).not_done == set()
+    assert order == ["worked", "back", "late"]
+    turns.shutdown()
+
+
 def test_every_thread_may_be_elsewhere_and_the_next_waits_for_one(turns: Turns) -> None:
     go = threading.Event()
 

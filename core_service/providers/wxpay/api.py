@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from core_service import turns
 from core_service.outbound_http import Answer, Deadline, OutboundError, ProviderClient
 from core_service.providers.base import ProviderUnknown
 from core_service.providers.wire import compact_json, parse_object
@@ -120,7 +121,9 @@ class WxpayApi:
         A caller that finds another one refreshing waits for it and shares the result.
         """
         before = keys.platform.serials()
-        if not keys.platform.refreshing.acquire(timeout=_REFRESH_SECONDS):
+        with turns.elsewhere():
+            has_it = keys.platform.refreshing.acquire(timeout=_REFRESH_SECONDS)
+        if not has_it:
             return False
         try:
             if not keys.platform.may_refresh(now):

@@ -18,7 +18,7 @@ from core_service.rpc.callers import Callers
 from core_service.rpc.config_servicer import ConfigServicer
 from core_service.rpc.interceptors import Interceptors
 from core_service.rpc.merchant_servicer import MerchantServicer
-from core_service.rpc.server import AT_WORK, CoreServer
+from core_service.rpc.server import THREADS, CoreServer
 from core_service.storage.secret_box import SecretBox
 from novapay.config.v1.config_service_pb2_grpc import ConfigServiceStub
 from novapay.merchants.v1.merchant_service_pb2_grpc import MerchantServiceStub
@@ -51,7 +51,7 @@ def running_admin_server(database_url: str) -> Iterator[AdminServer]:
             ),
             "novapay.config.v1.ConfigService": ConfigServicer(),
         },
-        Interceptors(Callers(TOKEN), threads=AT_WORK),
+        Interceptors(Callers(TOKEN), threads=THREADS),
         bind="127.0.0.1:0",
         tls=None,
         is_port_shared=False,

@@ -19,7 +19,7 @@ from core_service.errors import CoreError
 from core_service.rpc.access_servicer import AccessServicer
 from core_service.rpc.callers import Callers
 from core_service.rpc.interceptors import Interceptors, call_of
-from core_service.rpc.server import AT_WORK, CoreServer, ServerTls
+from core_service.rpc.server import THREADS, CoreServer, ServerTls
 from core_service.schema import Method, methods, service_names
 from core_service.storage.database import transact
 from core_service.storage.secret_box import SecretBox
@@ -88,7 +88,7 @@ def running_server(
     """Started, and stopped at the end."""
     server = CoreServer(
         servicers(handlers or {}),
-        Interceptors(Callers(TOKEN), threads=AT_WORK, database_is_up=database_is_up),
+        Interceptors(Callers(TOKEN), threads=THREADS, database_is_up=database_is_up),
         bind=bind,
         tls=tls,
         is_port_shared=False,

@@ -272,10 +272,10 @@ def test_an_unknown_token_opens_nothing(channel: grpc.Channel) -> None:
 
 def test_hashing_is_bounded() -> None:
     """A flood of sign-ins waits in turn and does not take all memory."""
-    held = [passwords._turn.acquire() for _ in range(passwords.HASHES_AT_ONCE)]
+    held = [passwords._places.acquire() for _ in range(passwords.HASHES_AT_ONCE)]
     try:
         with pytest.raises(CoreError, match="OVERLOADED"):
             passwords.is_password("x", None)
     finally:
         for _ in held:
-            passwords._turn.release()
+            passwords._places.release()

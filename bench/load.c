@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_CONNECTIONS = 256, ANSWER_BYTES = 128 * 1024, PATIENCE_SECONDS = 20 };
+enum { MAX_CONNECTIONS = 1024, ANSWER_BYTES = 128 * 1024, PATIENCE_SECONDS = 20 };
 
 struct connection {
     int fd;

@@ -13,8 +13,9 @@ from bench import load
 from bench.installation import Installation, installation, temporary_folder
 from bench.scenarios import SCENARIOS
 
-PEAK_CONNECTIONS = 16
-OVERLOAD_CONNECTIONS = 10 * PEAK_CONNECTIONS
+PEAK_CONNECTIONS = 32
+OVERLOAD_CONNECTIONS = 640
+"""More than places and queue together, so that most of what they offer is refused at once."""
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
 RECOVERY_SECONDS = 5.0
 LEAST_GOODPUT, LONGEST_P99, LEAST_RECOVERED = 0.5, 3.0, 0.8

@@ -55,6 +55,8 @@ class History:
     findings: list[str] = field(default_factory=list)
     resent: Counter[str] = field(default_factory=Counter)
     """Order id → how often an operator was told that its callback is sent again."""
+    resend_tries: Counter[str] = field(default_factory=Counter)
+    """The same, whatever was answered."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hear(self, answer: Answer) -> Answer:
@@ -205,6 +207,7 @@ class Operator:
         if not self._history.orders:
             return
         order = self._chance.choice(self._history.orders)["id"]
+        self._history.resend_tries[order] += 1
         try:
             answer = self._admin.send(
                 "POST", f"/api/admin/payment-orders/{order}/retry-callback", {}

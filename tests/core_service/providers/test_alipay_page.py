@@ -13,6 +13,7 @@ from core_service.outbound_http import ProviderClient
 from core_service.providers.alipay.page import AlipayPage
 from core_service.providers.base import (
     AccountConfigInvalid,
+    NotificationRejected,
     NotificationRequest,
     PaymentState,
     ProviderAccount,
@@ -388,6 +389,17 @@ def test_notifications_come_by_post_or_get(adapter: AlipayPage, method: str) -> 
     assert notice.payment is not None
     assert (notice.event_id, notice.payment.order_id) == ("n1", ORDER_ID)
     assert (notice.payment.state, notice.payment.paid_amount_fen) == (PaymentState.PAID, 8888)
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [("app_id", "app_id_mismatch"), ("seller_id", "seller_id_mismatch")],
+)
+def test_p18_missing_counts_as_wrong(adapter: AlipayPage, missing: str, reason: str) -> None:
+    request = notification({name: value for name, value in NOTICE.items() if name != missing})
+    with pytest.raises(NotificationRejected) as refused:
+        adapter.parse_notification(alipay_account("A1"), request, now=NOW)
+    assert refused.value.reason == reason
 
 
 def test_p18_an_account_without_seller_id_takes_any_seller(adapter: AlipayPage) -> None:

@@ -16,8 +16,9 @@ PLACES = 12
 """At one provider. A core process is given 16 merchants' requests at once: some go on when a provider stands still."""
 MERCHANT_PLACES = 9
 """Of those for one merchant, so that it cannot keep the others from a provider."""
-WAITING = 2
-"""How many may wait for a place: a provider in order gives one back soon, behind another nobody should queue."""
+WAITING = 8
+"""How many may wait for a place, for a moment: a provider in order gives one back soon, and a burst is no reason to
+refuse anybody; behind one that stands still they are refused after `WAIT_SECONDS`."""
 WAIT_SECONDS = 0.25
 
 _free = threading.Condition()

@@ -19,7 +19,7 @@ from core_service.schema import SchemaIncomplete, methods, service_names
 from core_service.turns import Turns
 
 THREADS = 32
-AT_WORK = 1
+AT_WORK = 2
 """Of those threads; the others wait for the database or a provider. More would only hand Python's lock around."""
 MAX_CALLS = THREADS
 """More are refused by gRPC at once. An edge has at most so many under way, wherever they go, and each has a thread:

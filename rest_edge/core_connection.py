@@ -70,15 +70,17 @@ class CoreConnection:
                 timeout_seconds=timeout_seconds,
             )
         except grpc.aio.AioRpcError as failure:
+            error = core_error_from(failure)
             if not is_from_core(failure):
                 edge_log.warning(
                     "core call failed",
                     method=path,
                     request_id=request.request_id,
                     grpc_code=failure.code().name,
-                    grpc_details=failure.details(),
+                    # Of a handler that failed it would be the exception's own words.
+                    grpc_details=failure.details() if error.reason == "OVERLOADED" else None,
                 )
-            raise CallFailed(core_error_from(failure), _text(failure.trailing_metadata())) from None
+            raise CallFailed(error, _text(failure.trailing_metadata())) from None
         return answer, _text(trailing)
 
     async def ask(

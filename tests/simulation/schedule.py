@@ -125,7 +125,14 @@ def _actor(world: World, name: str, plan: Plan) -> Actor:
 
 
 def _ask_again(world: World) -> None:
-    """Every merchant sends each of its requests once more, with a fresh nonce; each must get a final answer (V12)."""
+    """Every merchant sends each of its requests once more, with a fresh nonce; each must get a final answer (V12).
+
+    After the lease of whoever died with a key in its hands: until then the answer is that it is in progress.
+    """
+    (leases,) = world.ground.window.rows(
+        "SELECT extract(epoch FROM max(lease_until) - now()) AS seconds FROM idempotency_keys WHERE outcome IS NULL"
+    )
+    world.clock.advance(max(0.0, float(leases["seconds"] or 0)) + 1.0)
     asked = {repr(entry.request): entry.request for entry in world.history}
     clients = {
         name: MerchantClient(world, name, Random(f"{world.chance.random()} again"))

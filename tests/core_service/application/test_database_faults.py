@@ -1,13 +1,10 @@
 """A database that is there and refuses to write, and one that is far away: K12, K13 (25006), N07."""
 
 import random
-import re
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from urllib.parse import unquote
 
 import psycopg2
 import pytest
@@ -16,6 +13,7 @@ from core_service.application import provider_asking
 from core_service.errors import CoreError
 from core_service.storage import database
 from tests.conftest import execute
+from tests.core_service.far_database import far_database
 from tests.core_service.shop import (
     LOCAL,
     REMOTE,
@@ -127,23 +125,11 @@ def sessions_of_this_database() -> int:
 @contextmanager
 def _far_database(url: str) -> Iterator[SlowNetwork]:
     """The pool reaches the server through a network with 200 ± 200 ms and resets."""
-    folder = re.search(r"host=([^&]+)", url)
-    assert folder is not None
-
-    def connect() -> socket.socket:
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{unquote(folder.group(1))}/.s.PGSQL.5432")
-        return server
-
-    with SlowNetwork(connect) as network:
+    with far_database(url, max_connections=20) as network:
         delays = random.Random(7)
         network.delay = lambda: delays.uniform(0, LONGEST_DELAY_SECONDS)
         network.breaks = chance_of(RESET_SHARE, 7)
-        far = url.partition("?")[0] + f"?host=127.0.0.1&port={network.port}&sslmode=disable"
-        database.database.close_all()
-        database.configure(far, max_connections=20)
         yield network
-        database.database.close_all()
 
 
 def _connecting() -> str:

@@ -1,13 +1,8 @@
 """A database that answers late: the core sheds what it cannot begin, and is itself again as soon as the database is."""
 
-import re
-import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 
@@ -15,6 +10,7 @@ from core_service import metadata
 from core_service.rpc.server import MAX_CALLS, THREADS
 from core_service.storage import database
 from novapay.payments.v1 import payment_service_pb2
+from tests.core_service.far_database import far_database
 from tests.core_service.rpc.running import (
     CREATE,
     TOKEN,
@@ -23,7 +19,6 @@ from tests.core_service.rpc.running import (
     reason,
     running_server,
 )
-from tests.slow_network import SlowNetwork
 from tests.stack import wait_until
 
 BURST = 3 * MAX_CALLS
@@ -44,7 +39,7 @@ def test_o03_o05_a_slow_database_sheds_calls_instead_of_queueing_them(core_datab
         return payment_service_pb2.CreatePaymentOrderResponse()
 
     with (
-        far_database(core_database) as network,
+        far_database(core_database, max_connections=THREADS + 4) as network,
         running_server({CREATE: handle}) as server,
         channel_to(server) as channel,
         ThreadPoolExecutor(BURST) as pool,
@@ -78,22 +73,3 @@ def connect_all() -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(connect, range(THREADS)))
-
-
-@contextmanager
-def far_database(url: str) -> Iterator[SlowNetwork]:
-    """The pool reaches the server through a network of the test's."""
-    folder = re.search(r"host=([^&]+)", url)
-    assert folder is not None
-
-    def connect() -> socket.socket:
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{unquote(folder.group(1))}/.s.PGSQL.5432")
-        return server
-
-    with SlowNetwork(connect) as network:
-        far = url.partition("?")[0] + f"?host=127.0.0.1&port={network.port}&sslmode=disable"
-        database.database.close_all()
-        database.configure(far, max_connections=THREADS + 4)
-        yield network
-        database.database.close_all()

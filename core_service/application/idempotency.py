@@ -122,21 +122,22 @@ def replay_of(call: Call, known: KeyRow | None, *fingerprints: bytes | None) -> 
 
 
 MOST_REMEMBERED = 20_000
-_remembered: OrderedDict[Scope, None] = OrderedDict()
+_remembered: OrderedDict[int, None] = OrderedDict()
+"""Hashes of scopes: the half of the memory, and two scopes with one hash cost a look and nothing more."""
 _lock = Lock()
 
 
 def remember(scope: Scope) -> None:
     """Note that a key is in use: a repeat of it is probably a replay."""
     with _lock:
-        _remembered[scope] = None
+        _remembered[hash(scope)] = None
         if len(_remembered) > MOST_REMEMBERED:
             _remembered.popitem(last=False)
 
 
 def is_remembered(scope: Scope) -> bool:
     """Whether this process has seen the key; a hint about what to look at first, and nothing more."""
-    return scope in _remembered
+    return hash(scope) in _remembered
 
 
 def created(call: Call) -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -276,14 +276,18 @@ class Stack:
 
     def log_records(self) -> list[dict[str, Any]]:
         """What the processes have logged since the first start, oldest first."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return list(self._logged())
+
+    def _logged(self) -> Iterator[dict[str, Any]]:
+        """One by one: after a long load they are millions."""
+        with self.log.open(errors="replace") as lines:
+            yield from (json.loads(line) for line in lines if line.startswith("{"))
 
     def internal_errors(self) -> list[dict[str, Any]]:
         """Log records of failures that nobody foresaw: none, whatever the tests did (V24)."""
         return [
             record
-            for record in self.log_records()
+            for record in self._logged()
             if "INTERNAL" in (record.get("reason"), record.get("code"))
             or record.get("event") in UNFORESEEN
             or (
@@ -301,7 +305,7 @@ class Stack:
     def process_ids(self, program: str) -> list[int]:
         """The newest process of each program whose name begins so: `core`, `worker`, `edge`."""
         newest: dict[str, int] = {}
-        for record in self.log_records():
+        for record in self._logged():
             if record.get("event") in ("program_ready", "program_restarted"):
                 newest[record["program"]] = record["pid"]
         return [pid for name, pid in newest.items() if name.startswith(program)]

@@ -19,6 +19,8 @@ from bench.installation import Installation, Shop
 from bench.load import http
 from tests.notifications import ALIPAY, BEIJING
 
+AMOUNT, AMOUNT_FEN = "88.10", 8810
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -34,17 +36,20 @@ class Scenario:
 
 def _create(channel: str) -> Callable[[Installation, int], list[bytes]]:
     def prepare(installation: Installation, count: int) -> list[bytes]:
-        return [_signed_create(shop, channel) for shop in _shops(installation, count)]
+        return [signed_create(shop, channel) for shop in _shops(installation, count)]
 
     return prepare
 
 
-def _signed_create(shop: Shop, channel: str, *, key: str | None = None, name: str = "") -> bytes:
+def signed_create(
+    shop: Shop, channel: str, *, key: str | None = None, name: str = "", amount: str = AMOUNT
+) -> bytes:
+    """A whole request for a new order; `name`: the merchant's own number of it."""
     body = {
         "merchantCode": shop.merchant.code,
         "channelCode": channel,
         "externalOrderId": name or f"bench-{secrets.token_hex(10)}",
-        "amount": "88.10",
+        "amount": amount,
         "subject": "一年会员 annual plan",
         "description": "order of the bench",
         "returnUrl": "https://shop.example.com/return",
@@ -59,22 +64,20 @@ def _query(installation: Installation, count: int) -> list[bytes]:
     names = _orders(installation, "true", count)
     turns = itertools.islice(itertools.cycle(names), count)
     shops = {shop.merchant.code: shop for shop in installation.shops}
-    return [
-        _signed(
-            shops[code],
-            f"/api/payment-orders/{order_id}",
-            {"merchantCode": code, "sync": False},
-            {},
-        )
-        for code, order_id, _ in turns
-    ]
+    return [signed_query(shops[code], order_id) for code, order_id, _ in turns]
+
+
+def signed_query(shop: Shop, order_id: str) -> bytes:
+    """A whole request for what is known of an order."""
+    body = {"merchantCode": shop.merchant.code, "sync": False}
+    return _signed(shop, f"/api/payment-orders/{order_id}", body, {})
 
 
 def _replay(installation: Installation, count: int) -> list[bytes]:
     """One key of each merchant, used once before."""
     key, name = secrets.token_hex(12), f"bench-{secrets.token_hex(10)}"
     for shop in installation.shops:
-        head, _, body = _signed_create(shop, "alipay.page", key=key, name=name).partition(
+        head, _, body = signed_create(shop, "alipay.page", key=key, name=name).partition(
             b"\r\n\r\n"
         )
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
@@ -83,7 +86,7 @@ def _replay(installation: Installation, count: int) -> list[bytes]:
         )
         assert answer.status == 200, answer.raw
     return [
-        _signed_create(shop, "alipay.page", key=key, name=name)
+        signed_create(shop, "alipay.page", key=key, name=name)
         for shop in _shops(installation, count)
     ]
 
@@ -93,13 +96,15 @@ def _notification(installation: Installation, count: int) -> list[bytes]:
     paths = {shop.merchant.code: shop.notification_path for shop in installation.shops}
     unpaid = _orders(installation, "o.status = 'PENDING' AND o.channel_code = 'alipay.page'", count)
     return [
-        http(
-            paths[code],
-            _trade_success(order_id, amount_fen),
-            {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-        )
+        paid_notification(paths[code], order_id, amount_fen)
         for code, order_id, amount_fen in unpaid
     ]
+
+
+def paid_notification(path: str, order_id: str, amount_fen: int) -> bytes:
+    """A whole request by which Alipay tells at a shop's path that an order was paid."""
+    kind = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    return http(path, _trade_success(order_id, amount_fen), kind)
 
 
 def _trade_success(order_id: str, amount_fen: int) -> bytes:

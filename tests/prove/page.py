@@ -107,7 +107,7 @@ def kills(record: Record) -> list[str]:
 
 def told(record: Record) -> list[str]:
     """Figures of the parts that measure, as their tests told them."""
-    names = ("failover", "rolling restart", "overload", "black hole", "generated requests")
+    names = ("failover", "rolling restart", "overload", "soak", "black hole", "generated requests")
     rows = [
         f"- {name}: " + ", ".join(f"{key} {value}" for key, value in fact.items() if key != "name")
         for name in names

@@ -101,12 +101,24 @@ def fuzzing(part: Part, record: Record, left: int) -> Slice:
 
 def overload(part: Part, _record: Record, _left: int) -> Slice:
     """One minute each of the peak and of ten times as much."""
+    return benched(part, 1, ["bench.overload", "60"])
+
+
+def soak(part: Part, _record: Record, left: int) -> Slice:
+    """Half of the peak, with faults."""
+    minutes = min(left, part.most)
+    return benched(part, minutes, ["bench.soak", str(minutes), "--share", "0.5", "--faults"])
+
+
+def benched(part: Part, many: int, arguments: list[str]) -> Slice:
+    """A slice from a program of `bench`, which judges itself and says one line about `part`."""
     began = time.monotonic()
-    done = execute([sys.executable, "-m", "bench.overload", "60"], {})
-    said = [line for line in done.stdout.splitlines() if line.startswith('{"name": "overload"')]
+    done = execute([sys.executable, "-m", *arguments], {})
+    start = f'{{"name": "{part.name}"'
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(start)]
     passed = done.returncode == 0 and bool(said)
     return Slice(
-        part.name, len(said), time.monotonic() - began, passed, [json.loads(line) for line in said],
+        part.name, many if passed else 0, time.monotonic() - began, passed, said,
         "" if passed else done.stdout[-4000:],
     )  # fmt: skip
 
@@ -177,6 +189,8 @@ PARTS = (
         sizes={"NOVAPAY_RESTARTS": 1, "NOVAPAY_RESTART_REQUESTS": 5_000},
     ),
     Part("overload", "loads of ten times the capacity", 1, 1, overload, "bench/overload.py"),
+    # Half an hour at a stretch: what grows slowly is not seen in pieces.
+    Part("soak", "minutes at half the peak with 1 % of faults", 30, 30, soak, "bench/soak.py"),
     pytest_part(
         "black hole", "merchants that never answer", 1, 1, "tests/core_service/workers/black_hole.py",
         count=lines("black hole"),

@@ -7,9 +7,8 @@ who has not begun.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -27,18 +26,19 @@ class _Current(threading.local):
 _current = _Current()
 
 
-@contextmanager
-def elsewhere() -> Iterator[None]:
+class elsewhere:  # noqa: N801 (used like a function)
     """Around a wait for somebody else: another call may have this thread's turn meanwhile, if it has one."""
-    turns = _current.turns
-    if turns is None:
-        yield
-        return
-    turns.give_up()
-    try:
-        yield
-    finally:
-        turns.take_back()
+
+    __slots__ = ("_turns",)
+
+    def __enter__(self) -> None:
+        self._turns = _current.turns
+        if self._turns is not None:
+            self._turns.give_up()
+
+    def __exit__(self, *_: object) -> None:
+        if self._turns is not None:
+            self._turns.take_back()
 
 
 class _Seat:

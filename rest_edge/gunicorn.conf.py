@@ -1,6 +1,9 @@
 # ruff: noqa: N999 - the name that gunicorn looks for
 """gunicorn's configuration for the edge: `gunicorn -c rest_edge/gunicorn.conf.py`."""
 
+from typing import Any
+
+from core_service import garbage
 from rest_edge.settings import load_settings
 
 _settings = load_settings()
@@ -49,3 +52,8 @@ logconfig_dict = {
         "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
     },
 }
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Hook: a worker has loaded the application."""
+    garbage.collect_rarely()

@@ -23,6 +23,7 @@ from core_service.storage import idempotency as keys
 from core_service.storage.idempotency import KeyRow, Scope
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 _OK = "OK"
 _STORED_FAMILIES = frozenset({Family.NOT_FOUND, Family.CONFLICT, Family.UNPROCESSABLE})
 _NEVER_STORED = frozenset({"IDEMPOTENCY_CONFLICT", "IDEMPOTENCY_IN_PROGRESS"})
@@ -67,7 +68,7 @@ def is_key(text: str) -> bool:
 
 def fingerprint(fields: Mapping[str, Any]) -> bytes:
     """What makes two requests the same: their canonical fields, not their white space."""
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = _CANONICAL.encode(fields)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

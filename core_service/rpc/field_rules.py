@@ -88,7 +88,7 @@ def _with_nul(message: Message, prefix: str) -> Iterable[tuple[str, str]]:
 def _json_problem(text: str) -> str | None:
     """The edge checks the same before it passes an object on. How long a text may be is a rule of its field."""
     try:
-        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_number)
+        value = _JSON.decode(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -100,6 +100,9 @@ def _json_problem(text: str) -> str | None:
 
 def _no_number(word: str) -> None:
     raise ValueError(word)
+
+
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_number)
 
 
 def _levels(value: object) -> int:

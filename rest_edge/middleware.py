@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from core_service import metadata, metrics
 from core_service.errors import CoreError
-from rest_edge.admission import Admission
+from rest_edge.admission import Admission, TooMany
 from rest_edge.client_address import Networks, client_address
 from rest_edge.errors import (
     EdgeRefusal,
@@ -114,7 +114,7 @@ class EdgeMiddleware:
             await send(message)
 
         try:
-            await self._serve(scope, receive, send_dressed, request)
+            await self._serve(scope, receive, send_dressed, request, started)
         except ClientGone:
             request.status = 499
         finally:
@@ -135,23 +135,34 @@ class EdgeMiddleware:
         self._on_drain()
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, request: EdgeRequest
+        self, scope: Scope, receive: Receive, send: Send, request: EdgeRequest, came: float
     ) -> None:
         path: str = scope["path"]
         gate = self._admission.gate_for(path)
         body_is_whole = False
         try:
             _refuse_odd_path(scope.get("raw_path", b""))
-            gate.refuse_when_long()
+            if gate.is_long:
+                raise TooMany
             limit = MAX_CALLBACK_BODY_BYTES if path.startswith(CALLBACK_PREFIX) else MAX_BODY_BYTES
             request.body = await _read_body(receive, request, limit)
             body_is_whole = True
             async with gate:
                 await self._application(scope, _after_the_body(receive), send)
         except (CoreError, EdgeRefusal) as error:
+            if isinstance(error, TooMany):
+                body_is_whole = await self._hold_back(came, receive, body_is_whole=body_is_whole)
             await _answer_error(send, self._refuse(scope, error), close=not body_is_whole)
             if not body_is_whole:
                 await _discard_some(receive)
+
+    async def _hold_back(self, came: float, receive: Receive, *, body_is_whole: bool) -> bool:
+        """Let a refusal wait, and throw the body away meanwhile; whether that is over, so the connection may stay."""
+        with self._admission.holding() as seconds:
+            if seconds and not body_is_whole:
+                body_is_whole = await _discard_some(receive)
+            await asyncio.sleep(max(0.0, came + seconds - time.monotonic()))
+            return body_is_whole
 
     def _request(self, scope: Scope) -> EdgeRequest:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -279,15 +290,21 @@ DISCARD_BYTES = 1024 * 1024
 DISCARD_SECONDS = 1.0
 
 
-async def _discard_some(receive: Receive) -> None:
-    """Take a little more of a refused body: closing on unread bytes would reset the connection under the answer."""
+async def _discard_some(receive: Receive) -> bool:
+    """Take a little more of a refused body: closing on unread bytes would reset the connection under the answer.
+
+    Whether the body is over.
+    """
     left = DISCARD_BYTES
     try:
         async with asyncio.timeout(DISCARD_SECONDS):
             while left > 0:
                 message = await receive()
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
+                if message["type"] != "http.request":
+                    return False
+                if not message.get("more_body", False):
+                    return True
                 left -= len(message.get("body", b""))
     except TimeoutError:
-        return
+        return False
+    return False

@@ -178,6 +178,7 @@ def test_full_house_is_503_with_retry_after_and_others_have_their_own_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(admission, "HELD_SECONDS", (0.02, 0.02))
 
     async def run() -> None:
         release = asyncio.Event()
@@ -235,20 +236,98 @@ def test_slow_bodies_hold_no_place() -> None:
     asyncio.run(run())
 
 
-def test_long_queue_refuses_before_the_body_is_read() -> None:
+async def in_line(gate: Gate, count: int) -> list[asyncio.Task[None]]:
+    waiting = [asyncio.ensure_future(gate.__aenter__()) for _ in range(count)]
+    await asyncio.sleep(0)
+    return waiting
+
+
+async def turned_away(waiting: list[asyncio.Task[None]]) -> None:
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_line_is_long_until_somebody_leaves_it() -> None:
     async def run() -> None:
         gate = Gate(1)
         await gate.__aenter__()
-        waiting = [
-            asyncio.ensure_future(gate.__aenter__()) for _ in range(admission.WAITING_PER_PLACE)
-        ]
+        waiting = await in_line(gate, admission.WAITING_PER_PLACE - 1)
+        assert not gate.is_long
+        waiting += await in_line(gate, 1)
+        assert gate.is_long
+        await turned_away(waiting)
+        assert not gate.is_long
+
+    asyncio.run(run())
+
+
+def test_short_line_is_served_in_order_and_in_a_long_one_the_newest_overtake() -> None:
+    async def run() -> None:
+        gate = Gate(2)
+        for _ in range(2):
+            await gate.__aenter__()
+        served = []
+        first, second, third, fourth, fifth = waiting = await in_line(gate, 5)
+        for _ in range(5):
+            await gate.__aexit__(None, None, None)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            served += [task for task in waiting if task.done() and task not in served]
+        # Two of the newest at a time: by then the others would have waited in vain.
+        assert [fourth, third, second, first, fifth] == served
+
+    asyncio.run(run())
+
+
+def test_place_that_comes_when_the_wait_ends_goes_to_the_next() -> None:
+    async def run() -> None:
+        gate = Gate(1)
+        await gate.__aenter__()
+        given_up, next_one = await in_line(gate, 2)
+        given_up.cancel()  # its end and the place come together
+        await gate.__aexit__(None, None, None)
+        await asyncio.wait_for(next_one, 1)
+        await gate.__aexit__(None, None, None)
+        await asyncio.wait_for(gate.__aenter__(), 1)
+
+    asyncio.run(run())
+
+
+def test_o02_refusal_is_held_back_and_its_connection_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "WAITING_PER_PLACE", 0)
+    monkeypatch.setattr(admission, "HELD_SECONDS", (0.05, 0.05))
+
+    async def run() -> None:
+        release = asyncio.Event()
+
+        async def busy(request: Any, receive: Any, send: Any) -> None:
+            await release.wait()
+            await ok(request, receive, send)
+
+        app = layer(busy)
+        running = [asyncio.ensure_future(exchange(app, scope(), whole_body)) for _ in range(4)]
         await asyncio.sleep(0)
-        with pytest.raises(CoreError, match="OVERLOADED"):
-            gate.refuse_when_long()
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        gate.refuse_when_long()
+        refusal = asyncio.ensure_future(exchange(app, scope(), whole_body))
+        await asyncio.sleep(0.01)
+        assert not refusal.done()
+        answer = await refusal
+        assert (503, b"1") == (answer.status, answer.headers[b"retry-after"])
+        assert b"connection" not in answer.headers
+        release.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(run())
+
+
+def test_refusals_beyond_what_can_be_held_are_given_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "HELD_PART", 0)
+
+    async def run() -> None:
+        with Admission(4).holding() as seconds:
+            assert 0 == seconds
 
     asyncio.run(run())
 

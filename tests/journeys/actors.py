@@ -17,6 +17,7 @@ from tests.stack import AdminSession, Answer, Merchant
 
 CREATE = "/api/payment-orders"
 CHANNELS = ("alipay.page", "wxpay.native")
+INTERNAL_URLS = ("http://169.254.169.254/latest", "http://10.0.0.1/", "http://[::ffff:10.0.0.1]/")
 NOT_YET = {"IDEMPOTENCY_IN_PROGRESS", "PROVIDER_TIMEOUT", "PROVIDER_UNAVAILABLE"}
 """Answers besides 503 after which the same request is to be sent again."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -96,8 +97,8 @@ class MerchantClient:
 
     def step(self) -> None:
         self._chance.choices(
-            (self._create, self._again, self._query, self._close, self._refund, self._replay, self._snoop),
-            (5, 3, 2, 1, 3, 1, 1),
+            (self._create, self._again, self._query, self._close, self._refund, self._replay, self._snoop, self._trick),
+            (5, 3, 2, 1, 3, 1, 1, 1),
         )[0]()  # fmt: skip
 
     def send(self, sent: Sent) -> Answer | None:
@@ -173,6 +174,16 @@ class MerchantClient:
             self._history.findings.append(
                 f"V19 a stranger got {answer.status} {answer.raw[:200]!r}"
             )
+
+    def _trick(self) -> None:
+        """V21: callbacks go to nobody's inside."""
+        body = {
+            "channelCode": CHANNELS[0], "externalOrderId": f"trick-{secrets.token_hex(8)}",
+            "amount": "1.00", "subject": "trick", "callbackUrl": self._chance.choice(INTERNAL_URLS),
+        }  # fmt: skip
+        answer = self._ask(self._merchant, CREATE, body)
+        if answer and answer.status == 200:
+            self._history.findings.append(f"V21 {body['callbackUrl']} was taken")
 
     def _ask(
         self, merchant: Merchant, path: str, body: dict[str, Any], nonce: str | None = None

@@ -1,6 +1,7 @@
 """Fixtures of the journeys: a merchant's callback endpoint and a stack that may be handled roughly."""
 
 import base64
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,10 @@ import pytest
 
 from tests.journeys.rough import RoughStack
 from tests.payer import Payer, sandbox_accounts
-from tests.stack import Merchant, Receiver, Stack
+from tests.stack import ROOT, Merchant, Receiver, Stack
 from tests.stack_fixtures import open_shop
 
+WATCH = Path(__file__).parent / "watch"
 NOTIFY_SECRET = "whsec_" + base64.b64encode(b"a test secret of thirty-two byte").decode()
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,8 +56,11 @@ def rough_stack() -> Iterator[RoughStack]:
         Path(folder).chmod(0o711)  # the account that runs PostgreSQL for root must get through
         points = Path(folder) / "failpoints"
         points.mkdir()
+        connections = Path(folder) / "connections"
         stack = Stack(
             Path(folder),
+            PYTHONPATH=os.pathsep.join(map(str, (WATCH, ROOT, ROOT / "generated"))),
+            WATCHED_CONNECTIONS=str(connections),
             NOVAPAY_FAILPOINT_DIR=str(points),
             # Enough of each that one which was killed is not missed while it starts again.
             NOVAPAY_CORE_PROCESSES="6",
@@ -72,7 +77,7 @@ def rough_stack() -> Iterator[RoughStack]:
                 "merchants", "set", "--code", merchant.code, "--notify-secret", stdin=NOTIFY_SECRET
             )
             payer = Payer(stack, stack.accounts_of[merchant.code])
-            yield RoughStack(stack, merchant, payer, receiver, NOTIFY_SECRET, points)
+            yield RoughStack(stack, merchant, payer, receiver, NOTIFY_SECRET, points, connections)
         finally:
             assert stack.stop() == 0, stack.log.read_text()[-4000:]
             assert stack.internal_errors() == []

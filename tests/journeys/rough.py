@@ -19,6 +19,8 @@ class RoughStack:
     receiver: Receiver
     notify_secret: str
     failpoints: Path
+    connections: Path
+    """One line for each address that a process connected to (journeys/watch)."""
 
     def arm(self, point: str, action: str = "kill") -> None:
         """The next process that comes by the point dies (or waits), once."""

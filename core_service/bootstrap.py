@@ -4,6 +4,7 @@
 fit, or with keys that do not open what is stored in it.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def serve(settings: Settings, database_url: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with running_core(settings, database_url) as server:
         garbage.collect_rarely()
-        _log.info("serving", address=settings.grpc_bind)
+        _log.info("serving", address=settings.grpc_bind, process=os.getpid())
         received = signal.sigwait(STOP_SIGNALS)
         _log.info("stopping", signal=signal.Signals(received).name)
         server.stop()

@@ -278,10 +278,12 @@ class Stack:
         """What the processes have logged since the first start, oldest first."""
         return list(self._logged())
 
-    def _logged(self) -> Iterator[dict[str, Any]]:
-        """One by one: after a long load they are millions."""
+    def _logged(self, having: str = "") -> Iterator[dict[str, Any]]:
+        """One by one, of the lines with this text: after a long load they are millions."""
         with self.log.open(errors="replace") as lines:
-            yield from (json.loads(line) for line in lines if line.startswith("{"))
+            yield from (
+                json.loads(line) for line in lines if having in line and line.startswith("{")
+            )
 
     def internal_errors(self) -> list[dict[str, Any]]:
         """Log records of failures that nobody foresaw: none, whatever the tests did (V24)."""
@@ -305,10 +307,18 @@ class Stack:
     def process_ids(self, program: str) -> list[int]:
         """The newest process of each program whose name begins so: `core`, `worker`, `edge`."""
         newest: dict[str, int] = {}
-        for record in self._logged():
+        for record in self._logged('"program_re'):
             if record.get("event") in ("program_ready", "program_restarted"):
                 newest[record["program"]] = record["pid"]
         return [pid for name, pid in newest.items() if name.startswith(program)]
+
+    def is_serving(self, process_id: int) -> bool:
+        """Whether this process of the core takes calls."""
+        return any(
+            record.get("process") == process_id
+            for record in self._logged('"serving"')
+            if record.get("event") == "serving"
+        )
 
     def stop(self) -> int:
         """SIGTERM and the exit status."""

@@ -109,13 +109,13 @@ def load(rough_stack: RoughStack) -> Iterator[list[tuple[str, str]]]:
 
 
 def replace_program(stack: Stack, kind: str, process_id: int) -> None:
-    """SIGTERM, and the supervisor starts it again."""
-    count = len(stack.process_ids(kind))
+    """SIGTERM, and the supervisor starts it again; over when the new one is ready, or soon all would be starting."""
+    before = set(stack.process_ids(kind))
     os.kill(process_id, signal.SIGTERM)
 
     def replaced() -> bool:
-        running = stack.process_ids(kind)
-        return process_id not in running and len(running) == count
+        new = set(stack.process_ids(kind)) - before
+        return bool(new) and (kind != "core" or all(map(stack.is_serving, new)))
 
     wait_until(replaced, seconds=60, what=f"a new {kind}")
 

@@ -40,11 +40,11 @@ def carry_on(record: Record, part: Part, end: float) -> None:
     if not part.exists:
         print(f"{part.name}: no test yet ({part.needs})", flush=True)
         return
-    while (done := record.done(part.name)) < part.wanted and time.monotonic() < end:
+    while (done := record.done_here(part.name)) < part.wanted and time.monotonic() < end:
         one = part.run(part, record, part.wanted - done)
         record.add(one)
         done += one.done if one.passed else 0
-        spent = record.seconds(part.name)
+        spent = sum(one.seconds for one in record.here(part.name))
         left = spent / done * (part.wanted - done) / 60 if done else 0
         print(
             f"{part.name}: {done:,} of {part.wanted:,} {part.unit} after {spent / 60:.1f} min, "
@@ -61,7 +61,7 @@ def carry_on(record: Record, part: Part, end: float) -> None:
 
 def is_silent(record: Record, part: Part) -> bool:
     """A kind of fault never struck although the part is whole."""
-    return record.done(part.name) >= part.wanted and bool(silent_faults(record, part.name))
+    return record.done_here(part.name) >= part.wanted and bool(silent_faults(record, part.name))
 
 
 if __name__ == "__main__":

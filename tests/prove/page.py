@@ -1,11 +1,11 @@
-"""docs/PROOF.md, made from the slices of one commit: never more than what they say."""
+"""docs/PROOF.md, made from the slices: never more than what they say."""
 
 import os
 import platform
 from collections import Counter
 from pathlib import Path
 
-from tests.prove.parts import FAULT_KINDS, PARTS, Part, mutant_results
+from tests.prove.parts import FAULT_KINDS, PARTS, Part
 from tests.prove.record import Record
 
 LONGEST_BAR = 40
@@ -13,17 +13,12 @@ LONGEST_BAR = 40
 
 def page(record: Record) -> str:
     """The whole page."""
-    times = sorted(one.at for one in record.slices)
-    span = f"{times[0]} to {times[-1]} UTC" if times else "nothing was run"
-    minutes = sum(one.seconds for one in record.slices) / 60
-    changed = ", with changes that are not committed" if record.commit.endswith("-changed") else ""
     blocks = [
         "# Proof",
-        "Written by `make prove`; do not edit. Counts what was run on this commit and nothing else.",
-        (f"- Commit: `{record.commit.removesuffix('-changed')}`{changed}\n- Run: {span}, {minutes:.0f} minutes\n"
-        f"- Machine: {machine()}\n- Whole: {whole(record)}"),
-        "\n".join(["| Part | Done | Wanted | Violations | Minutes | State |", "|---|--:|--:|--:|--:|---|",
-                   *(line(record, part) for part in PARTS)]),
+        "Written by `make prove`; do not edit. Counts what was run and nothing else, each part on its newest commit.",
+        f"- Machine: {machine()}\n- Whole: {whole(record)}",
+        "\n".join(["| Part | Done | Wanted | Violations | Minutes | State | Commit | Run |",
+                   "|---|--:|--:|--:|--:|---|---|---|", *(line(record, part) for part in PARTS)]),
         *faults(record),
         *kills(record),
         *told(record),
@@ -59,9 +54,11 @@ def is_mended(record: Record, part: Part) -> bool:
 def line(record: Record, part: Part) -> str:
     violations = len(record.failed(part.name)) if record.of(part.name) else "–"
     minutes = record.seconds(part.name) / 60
+    slices = record.of(part.name)
+    where = f"`{slices[-1].commit}` | {slices[-1].at}" if slices else "|"
     return (
         f"| {part.name}: {part.unit} | {record.done(part.name):,} | {part.wanted:,} | {violations} | "
-        f"{minutes:.1f} | {state(record, part)} |"
+        f"{minutes:.1f} | {state(record, part)} | {where} |"
     )
 
 
@@ -111,7 +108,8 @@ def told(record: Record) -> list[str]:
     rows = [
         f"- {name}: " + ", ".join(f"{key} {value}" for key, value in fact.items() if key != "name")
         for name in names
-        for one in record.slices
+        for part in PARTS
+        for one in record.of(part.name)
         for fact in one.facts
         if fact["name"] == name
     ]
@@ -132,15 +130,15 @@ def seeds(record: Record) -> list[str]:
 
 
 def mutants(record: Record) -> list[str]:
-    results = mutant_results(record)
+    results = [fact["caught"] for fact in record.facts("mutants", "mutants")]
     if not results:
         return []
-    rows = [f"| {one['name']} | {one['caught_by'] or '**nobody**'} |" for one in results]
+    rows = [f"| {name} | {test or '**nobody**'} |" for name, test in results[-1].items()]
     return ["## Mutants", "\n".join(["| Defect put in | Test that noticed |", "|---|---|", *rows])]
 
 
 def failures(record: Record) -> list[str]:
-    failed = [one for one in record.slices if not one.passed]
+    failed = [one for part in PARTS for one in record.of(part.name) if not one.passed]
     return [f"## Failure of {one.part}, {one.at}\n\n```text\n{one.failure}\n```" for one in failed]
 
 

@@ -55,7 +55,7 @@ def pytest_part(
         many = min(left, part.most)
         environment = {setting: str(each * many) for setting, each in (sizes or {}).items()}
         if first:
-            environment[first] = str(record.done(name))
+            environment[first] = str(record.done_here(name))
         return ran(name, [*files, *options], environment, count)
 
     return Part(name, unit, wanted, most, run, files[0])
@@ -128,23 +128,13 @@ def mutants(part: Part, record: Record, _left: int) -> Slice:
     file = record.folder / "mutants.jsonl"
     began = time.monotonic()
     done = execute([sys.executable, "-m", "tests.mutants"], {"NOVAPAY_MUTANTS_KNOWN": str(file)})
-    caught = {result["name"] for result in mutant_results(record) if result["caught_by"]}
-    passed = done.returncode == 0
-    new = len(caught) - record.done(part.name)
-    return Slice(
-        part.name,
-        new,
-        time.monotonic() - began,
-        passed,
-        failure="" if passed else done.stdout[-4000:],
-    )
-
-
-def mutant_results(record: Record) -> Facts:
-    """The last result of each mutant."""
-    file = record.folder / "mutants.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return list({line["name"]: line for line in lines}.values())
+    results = {line["name"]: line["caught_by"] for line in lines}  # the last of each
+    new = sum(map(bool, results.values())) - record.done_here(part.name)
+    return Slice(
+        part.name, new, time.monotonic() - began, done.returncode == 0,
+        [{"name": "mutants", "caught": results}], "" if done.returncode == 0 else done.stdout[-4000:],
+    )  # fmt: skip
 
 
 def execute(

@@ -17,7 +17,7 @@ SCHEDULES, FUZZ = (
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    return Record(tmp_path)
+    return Record(tmp_path / "slices.jsonl", tmp_path)
 
 
 def slice_of(
@@ -36,9 +36,9 @@ def test_nothing_was_run(record: Record) -> None:
 
 def test_a_part_that_was_cut_short_says_so_and_goes_on(record: Record, tmp_path: Path) -> None:
     record.add(slice_of(SCHEDULES, 500, faults={"crash.commit": 3}))
-    again = Record(tmp_path)
+    again = Record(tmp_path / "slices.jsonl", tmp_path)
     assert (again.done(SCHEDULES.name), state(again, SCHEDULES)) == (500, "cut short")
-    assert "| schedules: schedules in one process | 500 | 10,000 | 0 | 1.0 | cut short |" in page(
+    assert "| schedules: schedules in one process | 500 | 10,000 | 0 | 1.0 | cut short | `" in page(
         again
     )
 
@@ -59,6 +59,16 @@ def test_a_failure_stays(record: Record, shown: str) -> None:
     record.add(slice_of(SCHEDULES, 500, passed=False))
     record.add(slice_of(SCHEDULES, SCHEDULES.wanted, faults=dict.fromkeys(RATES, 1)))
     assert shown in page(record)
+
+
+def test_a_part_of_an_older_commit_is_shown_with_it_and_run_again(record: Record) -> None:
+    old = slice_of(SCHEDULES, SCHEDULES.wanted, faults=dict.fromkeys(RATES, 1))
+    old.commit = "0123456789ab"
+    record.add(old)
+    assert "| whole | `0123456789ab` |" in page(record)
+    assert 0 == record.done_here(SCHEDULES.name)
+    record.add(slice_of(SCHEDULES, 500))
+    assert "0123456789ab" not in page(record)
 
 
 def test_a_slice_is_of_what_is_left(record: Record) -> None:

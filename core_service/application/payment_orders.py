@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from core_service import turns
+from core_service import tracing, turns
 from core_service.application import (
     access,
     callbacks,
@@ -114,9 +114,12 @@ def create(
     creation = _Creation(
         call, merchant, command, amount_fen, public_base_url, encode, now, provider
     )
-    if provider.creates_locally:
-        return creation.in_one_transaction()
-    return creation.around_the_call()
+    if not provider.creates_locally:
+        return creation.around_the_call()
+    answer = creation.in_one_transaction()
+    if isinstance(answer, OrderResult):
+        tracing.current().say(order_id=answer.view.order.id)
+    return answer
 
 
 def _refused(
@@ -296,6 +299,9 @@ class _Creation:
         provider_calls.seconds_for_provider(self.call)
         answer = self._run(intend)
         failpoint("c2")
+        if isinstance(answer, OrderResult):
+            # Before the call, which may fail.
+            tracing.current().say(order_id=answer.view.order.id)
         if isinstance(answer, Replay) or not self._is_unfinished(answer.view.order):
             return answer
         intended = answer
@@ -711,6 +717,7 @@ def named(view: OrderView | None, names: References) -> OrderView:
     ]
     if strangers:
         raise invalid_request(*strangers)
+    tracing.current().say(order_id=view.order.id)
     return view
 
 

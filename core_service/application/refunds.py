@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core_service import tracing
 from core_service.application import (
     access,
     callbacks,
@@ -364,6 +365,7 @@ def apply_in_transaction(
     locked = refunds.lock(refund.merchant_id, refund.id)
     assert order is not None
     assert locked is not None
+    tracing.current().say(order_id=order.id, refund_id=refund.id)
     now = max(
         now, locked.updated_at
     )  # `now` is from before the question; history must not run backwards

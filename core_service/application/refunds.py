@@ -20,7 +20,7 @@ from core_service.application import (
 )
 from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
-from core_service.application.payment_orders import References, canonical_json, find
+from core_service.application.payment_orders import References, find
 from core_service.calls import Call
 from core_service.domain import ledger, money
 from core_service.domain import refund as rules
@@ -203,7 +203,7 @@ def _begin(
                 "externalRefundId": command.external_refund_id,
                 "amount": amount_fen,
                 "reason": command.reason or None,
-                "metadata": canonical_json(command.metadata),
+                "metadata": idempotency.canonical_json(command.metadata),
             }
         )
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from core_service import tracing
 from core_service.application import merchant_cache, payment_results, provider_calls
 from core_service.application import refunds as refund_cases
 from core_service.application.merchant_cache import MerchantSnapshot
@@ -46,7 +47,9 @@ def ask_due_orders(limit: int, channel: str | None = None) -> int:
         lambda: payment_orders.claim_due(limit, lease_seconds=LEASE_SECONDS, channel=channel)
     )
     for order in due:
-        _guarded(partial(_ask_order, order), order.id)
+        with tracing.working("ask about an order") as span:
+            span.say(order_id=order.id)
+            _guarded(partial(_ask_order, order), order.id)
     return len(due)
 
 
@@ -54,7 +57,9 @@ def ask_due_refunds(limit: int, channel: str | None = None) -> int:
     """Asks about refunds whose time has come, on one channel or on all; how many there were."""
     due = transact(lambda: refunds.claim_due(limit, lease_seconds=LEASE_SECONDS, channel=channel))
     for refund in due:
-        _guarded(partial(_ask_refund, refund), refund.id)
+        with tracing.working("ask about a refund") as span:
+            span.say(order_id=refund.order_id, refund_id=refund.id)
+            _guarded(partial(_ask_refund, refund), refund.id)
     return len(due)
 
 

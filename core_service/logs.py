@@ -51,6 +51,7 @@ FIELDS = frozenset(
         "http_status",
         "next_status",
         "merchant_id",
+        "account_id",
     }
 )
 

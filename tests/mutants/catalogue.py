@@ -384,6 +384,20 @@ MUTANTS = (
         (f"{APPLICATION}test_provider_asking.py",),
     ),
     Mutant(
+        "an account that must rest is asked for",
+        "core_service/storage/payment_orders.py",
+        " AND account_id <> ALL(%(resting)s)",
+        "",
+        (f"{APPLICATION}test_provider_asking.py",),
+    ),
+    Mutant(
+        "a call that the provider turned away counts as a question",
+        "core_service/application/provider_asking.py",
+        "        refunds.set_next_ask(refund, end, counts=False)",
+        "        refunds.set_next_ask(refund, end)",
+        (f"{APPLICATION}test_provider_asking.py",),
+    ),
+    Mutant(
         "a key is repeated in JSON",
         "rest_edge/strict_json.py",
         "    if len(result) != len(pairs):",

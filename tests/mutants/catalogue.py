@@ -283,6 +283,13 @@ MUTANTS = (
         (f"{WORKERS}test_callback_attempts.py",),
     ),
     Mutant(
+        "the same merchants are told first every time",
+        "core_service/storage/callbacks.py",
+        "        ORDER BY turn, due.merchant_id <= %(after)s, due.merchant_id, due.due_at",
+        "        ORDER BY turn, due.merchant_id, due.due_at",
+        (f"{WORKERS}test_callback_claims.py",),
+    ),
+    Mutant(
         "two workers may claim one delivery",
         "core_service/storage/callbacks.py",
         "          AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())\n"

@@ -97,13 +97,11 @@ def _paced(pace: AskingPace, account_id: str, question: Callable[[], T]) -> T:
     """The provider's answer. Raises what `question` raises; after AskedTooOften the account rests."""
     pace.spend(account_id, monotonic())
     try:
-        answer = question()
+        return question()
     except AskedTooOften as too_often:
         pace.rest(account_id, monotonic())
         _log.warning("account_rests", account_id=account_id, why=str(too_often))
         raise
-    pace.answered(account_id)
-    return answer
 
 
 def _end_of_rest(pace: AskingPace, account_id: str, now: datetime) -> datetime:

@@ -13,7 +13,9 @@ BURST_SECONDS = 1.0
 """An account that nobody asked for may be asked for this many seconds' worth at once."""
 FIRST_REST_SECONDS = 5.0
 LONGEST_REST_SECONDS = 40.0
-"""Rests double up to this: a provider that takes calls again is asked about everything within a minute."""
+"""Rests double up to this: a provider that takes calls again is asked about everything within a minute. And the first
+one is short again when there was none for so long; one call that is taken proves nothing, because limits differ by kind
+of call."""
 
 
 class AskingPace:
@@ -68,20 +70,17 @@ class AskingPace:
             self._used_until[account_id] = begun + self._seconds_each
 
     def rest(self, account_id: str, now: float) -> None:
-        """The provider wants fewer calls: the account rests, for longer each time until one is `answered`."""
+        """The provider wants fewer calls: the account rests, for longer if it did so not long ago."""
         with self._lock:
-            seconds, end = self._rests.get(account_id, (FIRST_REST_SECONDS / 2, now))
-            if end <= now:  # not for the answers to calls that were under way already
-                seconds = min(2 * seconds, LONGEST_REST_SECONDS)
-                self._rests[account_id] = (seconds, now + seconds)
+            seconds, end = self._rests.get(account_id, (0.0, now))
+            if end > now:  # the answer to a call that was under way already
+                return
+            is_first = not seconds or end + LONGEST_REST_SECONDS <= now
+            seconds = FIRST_REST_SECONDS if is_first else min(2 * seconds, LONGEST_REST_SECONDS)
+            self._rests[account_id] = (seconds, now + seconds)
 
     def seconds_of_rest(self, account_id: str, now: float) -> float:
         """What is left of the account's rest, if it has one."""
         with self._lock:
             _, end = self._rests.get(account_id, (0.0, now))
         return max(0.0, end - now)
-
-    def answered(self, account_id: str) -> None:
-        """The provider took a call: the next rest is a short one."""
-        with self._lock:
-            self._rests.pop(account_id, None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core_service.application import checkout, payment_results, provider_asking
-from core_service.domain.asking_pace import FIRST_REST_SECONDS
+from core_service.domain.asking_pace import FIRST_REST_SECONDS, LONGEST_REST_SECONDS
 from core_service.domain.payment_order import ASK_AFTER_SECONDS, ASK_SPACING_SECONDS
 from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage import payment_orders, refunds
@@ -445,7 +445,9 @@ def test_a_provider_that_is_asked_too_often_is_left_alone_for_that_account(
     assert {shop.order(one.id).status for one in (order, waiting)} == {"SUCCEEDED"}
 
 
-def test_rests_grow_until_the_provider_answers(shop: Shop, clock: list[float]) -> None:
+def test_rests_grow_until_the_provider_is_content_for_a_while(
+    shop: Shop, clock: list[float]
+) -> None:
     order = shop.create(REMOTE)
     shop.providers[REMOTE].script("query", *[too_often] * 3)
     for seconds in (5, 10, 20):
@@ -457,6 +459,7 @@ def test_rests_grow_until_the_provider_answers(shop: Shop, clock: list[float]) -
         assert sweep() == 0
         clock[0] += 0.1
     assert sweep() == 1
+    clock[0] += LONGEST_REST_SECONDS
     shop.providers[REMOTE].script("query", too_often)
     make_due()
     assert sweep() == 1
@@ -481,6 +484,24 @@ def test_a_refund_asked_about_too_often_loses_no_try(
     make_due()
     assert provider_asking.ask_due_refunds(10) == 0
     clock[0] += FIRST_REST_SECONDS
+    assert provider_asking.ask_due_refunds(10) == 1
+    assert shop.order(order.id).refunded_fen == 500
+
+
+def test_a_refund_whose_question_is_answered_but_not_its_sending_slows_down(
+    shop: Shop, clock: list[float]
+) -> None:
+    """WeChat Pay answers 429 to a second refund of one order within a minute, and takes questions meanwhile."""
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", unknown_before(), *[too_often] * 3)
+    refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    for seconds in (5, 10, 20):
+        make_due()
+        assert provider_asking.ask_due_refunds(10) == 1
+        clock[0] += seconds - 0.1
+        make_due()
+        assert provider_asking.ask_due_refunds(10) == 0
+        clock[0] += 0.1
     assert provider_asking.ask_due_refunds(10) == 1
     assert shop.order(order.id).refunded_fen == 500
 

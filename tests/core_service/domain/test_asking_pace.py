@@ -44,7 +44,7 @@ def test_so_many_at_once_and_no_more() -> None:
         assert pace.resting(0.0) == []
 
 
-def test_rests_double_until_the_provider_answers() -> None:
+def test_rests_double_until_there_was_none_for_a_while() -> None:
     pace, now, rests = AskingPace(), 0.0, []
     for _ in range(5):
         pace.rest("a", now)
@@ -52,7 +52,7 @@ def test_rests_double_until_the_provider_answers() -> None:
         now += rests[-1]
     assert rests == [5.0, 10.0, 20.0, 40.0, 40.0]
     assert rests[-1] == LONGEST_REST_SECONDS
-    pace.answered("a")
+    now += LONGEST_REST_SECONDS
     pace.rest("a", now)
     assert pace.seconds_of_rest("a", now) == FIRST_REST_SECONDS
     assert pace.resting(now + 4.9) == ["a"]

@@ -55,7 +55,7 @@ lint: test-env check-generated ## Style, types, import contracts, protos
 
 lock: ## Bring the lock files up to pyproject.toml; needs uv
 	uv pip compile pyproject.toml $(LOCK_OPTIONS) -o requirements/run.lock
-	uv pip compile pyproject.toml $(LOCK_OPTIONS) --group test -c requirements/run.lock \
+	uv pip compile pyproject.toml $(LOCK_OPTIONS) --group test --extra tracing -c requirements/run.lock \
 		-o requirements/test.lock
 
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from core_service import garbage, logs, workers
+from core_service import garbage, logs, tracing, workers
 from core_service.application import (
     access,
     account_checks,
@@ -64,11 +64,13 @@ def serve(settings: Settings, database_url: str) -> None:
     # Blocked before the first thread starts, so that only the wait below ever sees them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with running_core(settings, database_url) as server:
+        tracing.start("novapay-core")
         garbage.collect_rarely()
         _log.info("serving", address=settings.grpc_bind, process=os.getpid())
         received = signal.sigwait(STOP_SIGNALS)
         _log.info("stopping", signal=signal.Signals(received).name)
         server.stop()
+        tracing.stop()
     _log.info("stopped")
 
 
@@ -119,10 +121,12 @@ def work(settings: Settings, database_url: str) -> int:
     prepare(settings, database_url, max_connections=workers.CONNECTIONS)
     provider_asking.configure_pace(settings.worker_processes)
     system_config.start_refresher()
+    tracing.start("novapay-worker")
     garbage.collect_rarely()
     try:
         return workers.main()
     finally:
+        tracing.stop()
         system_config.stop_refresher()
         database.database.close_all()
 

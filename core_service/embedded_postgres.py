@@ -82,11 +82,11 @@ class EmbeddedPostgres:
         self._state.mkdir(mode=0o700, exist_ok=True)
         self._password_file = self._state / "password"
         # Who runs the server when we are root, which it refuses.
-        self._account = _choose_account(_home_of(self._state), environ)
+        self._account = choose_account(_home_of(self._state), environ)
         self._home = _reachable_home(self._state, self._account)
         self._data = self._home / "pgdata"
         self._socket_folder = _socket_folder(self._home, self._account)
-        self._bin = _usable_binaries(find_binaries(environ), self._home, self._account)
+        self._bin = usable_binaries(find_binaries(environ), self._home, self._account)
         self._owner_lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -336,7 +336,7 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _choose_account(home: Path, environ: Mapping[str, str]) -> Account | None:
+def choose_account(home: Path, environ: Mapping[str, str]) -> Account | None:
     """Choose the account for the server; the owner of an existing cluster keeps it."""
     if os.geteuid() != 0:
         return None
@@ -421,7 +421,7 @@ def _socket_folder(home: Path, account: Account | None) -> Path:
     return short
 
 
-def _usable_binaries(binaries: Path, home: Path, account: Account | None) -> Path:
+def usable_binaries(binaries: Path, home: Path, account: Account | None) -> Path:
     """Return the programs, copied into `home` when the server's account cannot reach them."""
     if account is None:
         return binaries

@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from core_service import tracing
+
 FIELDS = frozenset(
     {
         "timestamp",
@@ -21,6 +23,7 @@ FIELDS = frozenset(
         "logger",
         "exception",
         "request_id",
+        "trace_id",
         "method",
         "reason",
         "principal",
@@ -110,9 +113,12 @@ def set_request_id(request_id: str | None) -> None:
     _thread.request_id = request_id
 
 
-def _with_request_id(_logger: Any, _name: str, event: Any) -> Any:
+def _with_names(_logger: Any, _name: str, event: Any) -> Any:
     if _thread.request_id is not None:
         event.setdefault("request_id", _thread.request_id)
+    trace_id = tracing.current().trace_id
+    if trace_id is not None:
+        event["trace_id"] = trace_id
     return event
 
 
@@ -124,6 +130,9 @@ def write_line(event: str, **fields: Any) -> None:
 
     The fields are the caller's own words for them, all of them listed.
     """
+    trace_id = tracing.current().trace_id
+    if trace_id is not None:
+        fields["trace_id"] = trace_id
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     sys.stderr.write(
         f"{_encode({'event': event, 'level': 'info', 'timestamp': f'{now}Z', **fields})}\n"
@@ -132,7 +141,7 @@ def write_line(event: str, **fields: Any) -> None:
 
 
 _FACTS: list[Any] = [
-    _with_request_id,
+    _with_names,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]

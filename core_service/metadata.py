@@ -5,6 +5,8 @@ Values that a stranger chose are `-bin` (raw bytes), so that no header grammar c
 """
 
 REQUEST_ID = "x-request-id"
+TRACEPARENT = "traceparent"
+"""Which trace the call is a part of, in the form of W3C Trace Context, whose HTTP header has this name too."""
 CLIENT_ADDRESS = "x-novapay-client-address"
 """Textual IP address of the HTTP client; believed only from peers on this host or with a client certificate."""
 

@@ -26,7 +26,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
 from urllib3.util.wait import wait_for_read
 
-from core_service import metrics, turns
+from core_service import metrics, tracing, turns
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -561,19 +561,26 @@ class ProviderClient(_Client):
         body: bytes = b"",
         timeout_seconds: float,
     ) -> Answer:
-        """The same, counted: providers are few, so each has figures of its own."""
-        started, outcome = time.monotonic(), "invalid"
-        try:
-            answer = super().request(
-                method, url, headers=headers, body=body, timeout_seconds=timeout_seconds
-            )
-            outcome = str(answer.status)
-        except OutboundError as failure:
-            outcome = failure.kind.value
-            raise
-        finally:
-            host = urlsplit(url).hostname or "-"
-            metrics.provider_call(host, outcome, time.monotonic() - started)
+        """The same, counted and traced: providers are few, so each has figures of its own.
+
+        The trace goes no further: it is no business of a provider.
+        """
+        started, outcome, status = time.monotonic(), "invalid", None
+        with tracing.calling("provider call") as span:
+            try:
+                answer = super().request(
+                    method, url, headers=headers, body=body, timeout_seconds=timeout_seconds
+                )
+                status = answer.status
+                outcome = str(status)
+            except OutboundError as failure:
+                outcome = failure.kind.value
+                raise
+            finally:
+                host = urlsplit(url).hostname or "-"
+                metrics.provider_call(host, outcome, time.monotonic() - started)
+                failed = status is None or status >= 500
+                span.say(failed=failed, method=method, host=host, status=status, outcome=outcome)
         return answer
 
     def _vet(self, host: str, addresses: Sequence[IPAddress]) -> None:

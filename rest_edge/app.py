@@ -21,7 +21,7 @@ from rest_edge.hosted_checkout import (
     CheckoutPage,
 )
 from rest_edge.logs import edge_log
-from rest_edge.middleware import REQUEST_KEY
+from rest_edge.middleware import REQUEST_KEY, EdgeRequest
 from rest_edge.openapi import OPENAPI_PATHS, OpenApi
 from rest_edge.provider_callbacks import ALIPAY_PATH, WXPAY_PATH, AlipayCallback, WxpayCallback
 from rest_edge.refusal_page import refuse
@@ -68,14 +68,12 @@ async def _answer_refusal(
     error: CoreError | EdgeRefusal,
     _params: dict[str, Any],
 ) -> None:
-    request_id = req.scope[REQUEST_KEY].request_id
+    request: EdgeRequest = req.scope[REQUEST_KEY]
     status, headers, resp.data = refuse(req.scope, error)
     resp.status = falcon.code_to_http_status(status)
     resp.set_headers([(name.decode("ascii"), value.decode("ascii")) for name, value in headers])
     if isinstance(error, CoreError) and error.reason == "INTERNAL":
-        edge_log.error(
-            "core call failed", request_id=request_id, route=req.scope[REQUEST_KEY].route
-        )
+        edge_log.error("core call failed", route=request.route, **request.log_names())
 
 
 async def _answer_falcon_error(
@@ -96,5 +94,5 @@ async def _answer_falcon_error(
 async def _answer_bug(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, params: dict[str, Any]
 ) -> None:
-    edge_log.error("request failed", request_id=req.scope[REQUEST_KEY].request_id, exc_info=error)
+    edge_log.error("request failed", exc_info=error, **req.scope[REQUEST_KEY].log_names())
     await _answer_refusal(req, resp, CoreError("INTERNAL"), params)

@@ -75,7 +75,7 @@ class CoreConnection:
                 edge_log.warning(
                     "core call failed",
                     method=path,
-                    request_id=request.request_id,
+                    **request.log_names(),
                     grpc_code=failure.code().name,
                     # Of a handler that failed it would be the exception's own words.
                     grpc_details=failure.details() if error.reason == "OVERLOADED" else None,

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from core_service import garbage
+from core_service import garbage, tracing
 from rest_edge.settings import load_settings
 
 _settings = load_settings()
@@ -56,4 +56,11 @@ logconfig_dict = {
 
 def post_worker_init(_worker: Any) -> None:
     """Hook: a worker has loaded the application."""
+    # Here and not before the fork, which no thread survives. A stranger's wish to be sampled is not heeded.
+    tracing.start("novapay-edge", heeds_sampling=False)
     garbage.collect_rarely()
+
+
+def worker_exit(_arbiter: Any, _worker: Any) -> None:
+    """Hook: a worker has answered its last request."""
+    tracing.stop()

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from core_service import metadata, metrics
+from core_service import metadata, metrics, tracing
 from core_service.errors import CoreError
 from rest_edge.admission import Admission, TooMany
 from rest_edge.client_address import Networks, client_address
@@ -51,7 +51,16 @@ class EdgeRequest:
     serves the request; the access log shows it instead of the path.
     """
 
-    __slots__ = ("body", "client_address", "headers", "request_id", "route", "sent_bytes", "status")
+    __slots__ = (
+        "body",
+        "client_address",
+        "headers",
+        "request_id",
+        "route",
+        "sent_bytes",
+        "span",
+        "status",
+    )
 
     def __init__(self, request_id: str, headers: list[tuple[bytes, bytes]], client: str) -> None:
         self.request_id = request_id
@@ -61,10 +70,21 @@ class EdgeRequest:
         self.route = "-"
         self.status = 0
         self.sent_bytes = 0
+        self.span = tracing.NO_SPAN
 
     def call_metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call to the core carries."""
-        return ((metadata.REQUEST_ID, self.request_id),)
+        traceparent = self.span.traceparent
+        if traceparent is None:
+            return ((metadata.REQUEST_ID, self.request_id),)
+        return ((metadata.REQUEST_ID, self.request_id), (metadata.TRACEPARENT, traceparent))
+
+    def log_names(self) -> dict[str, str]:
+        """By what a log line is found again."""
+        trace_id = self.span.trace_id
+        if trace_id is None:
+            return {"request_id": self.request_id}
+        return {"request_id": self.request_id, "trace_id": trace_id}
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header that is there exactly once."""
@@ -103,6 +123,8 @@ class EdgeMiddleware:
             return
         started = time.monotonic()
         request = self._request(scope)
+        method: str = scope["method"] if scope["method"] in _METHODS else "-"
+        request.span = tracing.serving(method, lambda: request.header(_TRACEPARENT))
         scope[REQUEST_KEY] = request
 
         async def send_dressed(message: Message) -> None:
@@ -122,13 +144,22 @@ class EdgeMiddleware:
             metrics.http(request.route, request.status, seconds)
             write_access_line(
                 "request",
-                method=scope["method"] if scope["method"] in _METHODS else "-",
+                method=method,
                 route=request.route,
                 status=request.status,
                 duration_ms=round(seconds * 1000, 2),
-                request_id=request.request_id,
                 bytes=request.sent_bytes,
+                **request.log_names(),
             )
+            request.span.say(
+                name=f"{method} {request.route}",
+                failed=request.status >= 500,
+                method=method,
+                route=request.route,
+                status=request.status,
+                request_id=request.request_id,
+            )
+            request.span.end()
 
     def drain(self) -> None:
         """The process is about to stop: answers that would go on for long end."""
@@ -196,6 +227,7 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
+_TRACEPARENT = metadata.TRACEPARENT.encode("ascii")
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 _METHODS = frozenset(

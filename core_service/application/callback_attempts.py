@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from core_service import metrics
+from core_service import metrics, tracing
 from core_service.application import merchant_cache, system_config
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import callback
@@ -128,12 +128,21 @@ def send(attempt: Attempt) -> AttemptResult | None:
     if time.monotonic() > last_start:
         give_back(attempt)
         return None
-    finished = _post(attempt, merchant)
-    failpoint("d3")
-    recorded = _record(attempt, finished)
-    failpoint("d4")
-    _log_attempt(attempt.claimed, finished, recorded=recorded)
-    outcome = "delivered" if finished.delivered else "failed"
+    with tracing.calling("callback attempt") as span:
+        finished = _post(attempt, merchant)
+        failpoint("d3")
+        recorded = _record(attempt, finished)
+        failpoint("d4")
+        _log_attempt(attempt.claimed, finished, recorded=recorded)
+        outcome = "delivered" if finished.delivered else "failed"
+        span.say(
+            failed=not finished.delivered,
+            status=finished.http_status,
+            outcome=outcome,
+            merchant=merchant.facts.code,
+            order_id=attempt.claimed.order_id,
+            delivery_id=attempt.claimed.id,
+        )
     metrics.callback_attempt(outcome, finished.duration_ms / 1000)
     return AttemptResult(finished.delivered, finished.http_status, finished.error)
 

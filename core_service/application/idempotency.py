@@ -72,6 +72,21 @@ def fingerprint(fields: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def canonical_json(text: str | None) -> Any:
+    """Metadata as a value, so that white space and key order do not make another request; numbers keep their text."""
+    if text is None:
+        return None
+    return _NUMBERS_AS_TEXT.decode(text)
+
+
+def _number(text: str) -> str:
+    """Told apart from a string with the same characters by what no string may hold."""
+    return f"\0{text}"
+
+
+_NUMBERS_AS_TEXT = json.JSONDecoder(parse_float=_number, parse_int=_number)
+
+
 def begin(
     call: Call,
     merchant_id: str,

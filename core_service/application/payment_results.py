@@ -6,7 +6,7 @@ One transaction: lock, decide, status, event, received payment, journal, deliver
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from core_service import metrics
+from core_service import metrics, tracing
 from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import ledger, payment_order
@@ -49,6 +49,7 @@ def apply_in_transaction(
     order = payment_orders.lock(merchant.facts.id, order_id)
     if order is None:
         raise CoreError("ORDER_NOT_FOUND")
+    tracing.current().say(order_id=order.id)
     now = max(
         now, order.updated_at
     )  # `now` is from before the question; history must not run backwards

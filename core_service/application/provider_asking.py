@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import structlog
 
+from core_service import tracing
 from core_service.application import merchant_cache, payment_results, provider_calls
 from core_service.application import refunds as refund_cases
 from core_service.application.merchant_cache import MerchantSnapshot
@@ -75,7 +76,8 @@ def ask_due_orders(limit: int, channel: str | None = None) -> int:
         )
     )
     for order in due:
-        with _order_pace.asking(order.account_id):
+        with _order_pace.asking(order.account_id), tracing.working("ask about an order") as span:
+            span.say(order_id=order.id)
             _guarded(partial(_ask_order, order), order.id)
     return len(due)
 
@@ -89,7 +91,9 @@ def ask_due_refunds(limit: int, channel: str | None = None) -> int:
         )
     )
     for refund in due:
-        _guarded(partial(_ask_refund, refund), refund.id)
+        with tracing.working("ask about a refund") as span:
+            span.say(order_id=refund.order_id, refund_id=refund.id)
+            _guarded(partial(_ask_refund, refund), refund.id)
     return len(due)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core_service import tracing
 from core_service.application import (
     access,
     callbacks,
@@ -19,7 +20,7 @@ from core_service.application import (
 )
 from core_service.application.idempotency import Claim, Replay
 from core_service.application.merchant_cache import MerchantSnapshot
-from core_service.application.payment_orders import References, canonical_json, find
+from core_service.application.payment_orders import References, find
 from core_service.calls import Call
 from core_service.domain import ledger, money
 from core_service.domain import refund as rules
@@ -202,7 +203,7 @@ def _begin(
                 "externalRefundId": command.external_refund_id,
                 "amount": amount_fen,
                 "reason": command.reason or None,
-                "metadata": canonical_json(command.metadata),
+                "metadata": idempotency.canonical_json(command.metadata),
             }
         )
 
@@ -364,6 +365,7 @@ def apply_in_transaction(
     locked = refunds.lock(refund.merchant_id, refund.id)
     assert order is not None
     assert locked is not None
+    tracing.current().say(order_id=order.id, refund_id=refund.id)
     now = max(
         now, locked.updated_at
     )  # `now` is from before the question; history must not run backwards

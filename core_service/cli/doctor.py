@@ -136,7 +136,9 @@ def examine_keys(settings: Settings, database_url: str) -> Finding:
 def examine_accounts(settings: Settings, database_url: str) -> Iterator[Finding]:
     """Look at every enabled account as the channel doctor of the consoles does; results are kept there."""
     box = SecretBox(settings.encryption_keys)
-    database.configure(database_url, max_connections=ACCOUNTS_AT_ONCE)
+    database.configure(
+        database_url, max_connections=ACCOUNTS_AT_ONCE, prepares=settings.prepared_statements
+    )
     merchant_cache.configure(box, settings.public_base_url)
     account_checks.configure(settings.public_base_url, is_production=settings.is_production)
     accounts = list(inspection.enabled_accounts(database_url))

@@ -18,13 +18,13 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from core_service import logs, metadata, metrics, turns
+from core_service import logs, metadata, metrics, tracing, turns
 from core_service.application import access, idempotency, provider_places, request_log
 from core_service.application.request_log import Noted
 from core_service.calls import Call, Principal, set_current_call
 from core_service.client import STATUS_DETAILS
 from core_service.domain.ids import new_id
-from core_service.errors import CoreError, Family
+from core_service.errors import REASONS, CoreError, Family
 from core_service.rpc import field_rules
 from core_service.rpc.callers import (
     Callers,
@@ -47,6 +47,7 @@ SHARE_WAIT_SECONDS = 0.25
 LONGEST_REASON = 500
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_OUR_FAULT = (Family.INTERNAL, Family.UNAVAILABLE)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _log = structlog.get_logger("core_service.rpc")
@@ -97,6 +98,7 @@ class Interceptors(grpc.ServerInterceptor):
             Principal.PUBLIC: BoundedSemaphore(max(1, threads // 2)),
         }
         self.steps: tuple[Step, ...] = (
+            self.trace,
             self.name_request,
             self.answer_errors,
             self.keep_deadline,
@@ -155,6 +157,23 @@ class Interceptors(grpc.ServerInterceptor):
             return proceed(Exchange(method, request, context, values, peer, call))
 
         return behave
+
+    def trace(self, exchange: Exchange, proceed: Proceed) -> Message:
+        """A span, child of the caller's; what is called from here becomes its child."""
+        call = exchange.call
+        with tracing.serving(
+            exchange.method.name, lambda: exchange.values.get(metadata.TRACEPARENT)
+        ) as span:
+            try:
+                return proceed(exchange)
+            finally:
+                span.say(
+                    failed=exchange.reason != "OK" and REASONS[exchange.reason][0] in _OUR_FAULT,
+                    rpc=exchange.method.path.removeprefix("/"),
+                    reason=exchange.reason,
+                    merchant=None if call.merchant is None else call.merchant.facts.code,
+                    request_id=call.request_id,
+                )
 
     def name_request(self, exchange: Exchange, proceed: Proceed) -> Message:
         """The caller's request id if it is sane, else a new one; goes back, and into every log line."""

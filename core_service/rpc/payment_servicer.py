@@ -9,12 +9,14 @@ from core_service.application import (
     checkout,
     finance,
     merchant_cache,
+    payment_order_creation,
     payment_orders,
     provider_notifications,
 )
 from core_service.application.idempotency import Replay
 from core_service.application.merchant_cache import MerchantSnapshot
-from core_service.application.payment_orders import CreateOrder, OrderResult, References
+from core_service.application.payment_order_creation import CreateOrder
+from core_service.application.payment_orders import OrderResult, References
 from core_service.application.provider_notifications import Inbound
 from core_service.calls import Call, Principal
 from core_service.domain.money import format_fen
@@ -75,7 +77,7 @@ class PaymentServicer(OversightMethods, payment_service_pb2_grpc.PaymentServiceS
             order = order_message(result.view, merchant, self._public_base_url)
             return pb.CreatePaymentOrderResponse(created=result.created, order=order)
 
-        answer = payment_orders.create(
+        answer = payment_order_creation.create(
             call,
             merchant,
             command,

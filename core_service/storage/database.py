@@ -62,13 +62,17 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has 
         waiting.register(conn.fileno(), select.POLLIN)
         return bool(waiting.poll(0))
 
+    def _can_reuse(self, conn: Any) -> bool:
+        return not conn.led_to_standby and bool(super()._can_reuse(conn))
+
 
 class _Connection(extensions.connection):
-    """Remembers which statements its session has prepared."""
+    """Remembers which statements its session has prepared, and whether it ended at a standby."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
+        self.led_to_standby = False
 
 
 class Prepared:
@@ -304,8 +308,16 @@ def _database_errors() -> Iterator[None]:
         state = _sqlstate(failure)
         if state is not None and state.startswith(_PROGRAMMING_CLASSES):
             raise
+        if state == errorcodes.READ_ONLY_SQL_TRANSACTION:
+            _forsake_standby()
         reason = "OVERLOADED" if state in _OVERLOADED else "DATABASE_UNAVAILABLE"
         raise CoreError(reason, retry_after_seconds=1) from _driver_error(failure)
+
+
+def _forsake_standby() -> None:
+    """The leader became a standby, and a pooler kept our connections to it: new ones find the new leader."""
+    database.connection().led_to_standby = True
+    database.close_idle()
 
 
 def _driver_error(failure: BaseException) -> BaseException:

@@ -96,6 +96,8 @@ def _connect(database_url: str) -> Connection:
 
 def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migration | None:
     with connection, connection.cursor() as cursor:
+        # Limits are for requests; a pooler or the role may have set them for every session.
+        cursor.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         # Held to the end of the transaction; a session lock would not pass a pooler.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         cursor.execute(_TABLE)

@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 
 from core_service.application import (
     merchant_cache,
+    payment_order_creation,
     payment_orders,
     provider_notifications,
     refunds,
 )
 from core_service.application.idempotency import Replay
 from core_service.application.merchant_cache import MerchantSnapshot
-from core_service.application.payment_orders import CreateOrder, OrderResult, References
+from core_service.application.payment_order_creation import CreateOrder
+from core_service.application.payment_orders import OrderResult, References
 from core_service.application.provider_notifications import Inbound
 from core_service.application.refunds import CreateRefund, RefundResult
 from core_service.calls import Call, Principal, UnspentNonce
@@ -99,7 +101,7 @@ class Shop:
         command = CreateOrder(channel, external or secrets.token_hex(6), amount, **fields)
         return self._answered(
             call or self.call(key),
-            lambda call, encode: payment_orders.create(
+            lambda call, encode: payment_order_creation.create(
                 call, call.merchant, command, public_base_url=BASE, encode=encode, now=_now()
             ),
             self._order_bytes,

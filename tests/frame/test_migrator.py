@@ -45,6 +45,15 @@ def test_four_parallel_runs_apply_each_file_once(empty_database_url: str) -> Non
     assert sorted(names) == sorted(name for run in runs for name in run)
 
 
+def test_the_time_limits_of_requests_do_not_bind_a_migration(
+    empty_database_url: str, folder: Path
+) -> None:
+    """As behind a pooler, which gives them to every session."""
+    (folder / "0002_second.sql").write_text("SELECT pg_sleep(0.3);")
+    limited = f"{empty_database_url}&options=-c%20statement_timeout%3D100"
+    assert migrator.migrate(limited, folder) == ["0001_first", "0002_second"]
+
+
 def test_a_failing_file_leaves_nothing_and_keeps_those_before_it(
     empty_database_url: str, folder: Path
 ) -> None:

@@ -266,7 +266,7 @@ MUTANTS = (
     ),
     Mutant(
         "an order whose creation was not answered has failed",
-        "core_service/application/payment_orders.py",
+        "core_service/application/payment_order_creation.py",
         "            payment_orders.note_provider_status(order, OUTCOME_UNKNOWN, now=self.now)\n",
         '            self._fail(order, ProviderRefused("UNKNOWN", "no answer"))\n',
         (
@@ -358,8 +358,8 @@ MUTANTS = (
     Mutant(
         "one key serves every operation",
         "core_service/application/payment_orders.py",
-        '"payment_order.create", "payment_order.close"',
-        '"payment_order.create", "payment_order.create"',
+        'CLOSE = "payment_order.close"',
+        'CLOSE = "payment_order.create"',
         (f"{APPLICATION}test_idempotency.py",),
     ),
     Mutant(

@@ -31,7 +31,7 @@ _NAME = re.compile(r"\b(?:NOVAPAY_[A-Z_]+|DATABASE_URL(?:_FILE)?)\b")
 
 
 def texts() -> list[Path]:
-    return [path for path in DEPLOY.rglob("*") if path.is_file()]
+    return [path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc"]
 
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: path.name)

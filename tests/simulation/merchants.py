@@ -7,10 +7,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from core_service.application import idempotency, payment_orders, refunds
+from core_service.application import idempotency, payment_order_creation, payment_orders, refunds
 from core_service.application.idempotency import Replay
 from core_service.application.merchant_cache import MerchantSnapshot
-from core_service.application.payment_orders import CreateOrder, OrderResult, References
+from core_service.application.payment_order_creation import CreateOrder
+from core_service.application.payment_orders import OrderResult, References
 from core_service.application.refunds import CreateRefund, RefundResult
 from core_service.calls import Call
 from core_service.domain.signature import LARGEST_MAX_AGE_SECONDS
@@ -163,7 +164,7 @@ class MerchantClient:
         if request.operation == "create":
             channel, amount = request.arguments
             command = CreateOrder(channel, request.name, amount, "Tea", None, None, None, None)
-            answer = payment_orders.create(
+            answer = payment_order_creation.create(
                 call, merchant, command, public_base_url=BASE, encode=encode, now=now
             )
         elif request.operation == "close":

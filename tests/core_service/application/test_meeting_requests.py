@@ -13,12 +13,14 @@ from core_service import metadata
 from core_service.application import (
     idempotency,
     merchant_cache,
+    payment_order_creation,
     payment_orders,
     refunds,
     system_config,
 )
 from core_service.application.idempotency import Replay
-from core_service.application.payment_orders import CreateOrder, References
+from core_service.application.payment_order_creation import CreateOrder
+from core_service.application.payment_orders import References
 from core_service.application.refunds import CreateRefund
 from core_service.calls import Call, Principal, UnspentNonce
 from core_service.errors import CoreError
@@ -65,7 +67,7 @@ def create(shop: TestMerchant, call: Call, **changes: Any) -> Any:
         "callback_url": None,
         "metadata": None,
     }
-    return payment_orders.create(
+    return payment_order_creation.create(
         call,
         snapshot(shop),
         CreateOrder(**wanted | changes),
@@ -188,7 +190,7 @@ def test_c01_a_key_held_by_an_open_transaction_is_in_progress(
             cursor.execute(
                 "INSERT INTO idempotency_keys (merchant_id, operation, key, fingerprint, lease_until, created_at) "
                 "VALUES (%s, %s, 'key-1', '', now() + interval '30 s', now())",
-                (shop.id, payment_orders.CREATE),
+                (shop.id, payment_order_creation.CREATE),
             )
         call = call_with("key-1")
         nonce = "nonce-of-the-second"

@@ -262,3 +262,17 @@ def test_a_thread_gets_a_live_connection_after_its_own_was_killed(core_database:
             fetch_one("SELECT 1 AS one")
     with connection_scope():
         assert fetch_one("SELECT 1 AS one") == {"one": 1}
+
+
+def test_a_connection_to_what_became_a_standby_is_not_kept(counters: None) -> None:
+    """A pooler keeps connections to a leader that hands over; ours to it must not be used again."""
+
+    def change_leaders() -> None:
+        execute("SET default_transaction_read_only = on")  # as everything is on a standby
+        with pytest.raises(CoreError, match="DATABASE_UNAVAILABLE"):
+            transact(lambda: add(1))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(in_thread, change_leaders).result()
+        pool.submit(in_thread, lambda: transact(lambda: add(1))).result()
+    assert value_of(1) == 1

@@ -1,11 +1,16 @@
-"""A merchant's callback address that costs next to nothing: answers 200 to whatever comes."""
+"""A merchant's callback address that costs next to nothing: answers 200 to whatever comes.
+
+`python -m bench.receiver PORT [FILE]`: each callback's delivery id and order id become a line of the file.
+"""
 
 import asyncio
 import sys
+from io import FileIO
 from typing import cast
 
 import uvloop
 
+_notes: list[FileIO] = []
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -21,10 +26,17 @@ class _Receiver(asyncio.Protocol):
         head, found, body = self._received.partition(b"\r\n\r\n")
         if not found:
             return
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-        if len(body) >= length:
+        if len(body) >= (length := int(_header(head, b"content-length"))):
             self._received = body[length:]
+            for file in _notes:
+                names = (b"x-novapay-delivery-id", b"x-novapay-order-id")
+                file.write(b" ".join(_header(head, name) for name in names) + b"\n")
             self._transport.write(_ANSWER)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    """The ids are in lower case anyway."""
+    return head.lower().partition(b"\r\n" + name + b":")[2].split(b"\r\n")[0].strip()
 
 
 async def _serve(port: int) -> None:
@@ -33,4 +45,5 @@ async def _serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    _notes += [FileIO(name, "a") for name in sys.argv[2:]]
     uvloop.run(_serve(int(sys.argv[1])))

@@ -21,6 +21,7 @@ from core_service.application import (
     administration,
     callback_attempts,
     merchant_cache,
+    provider_asking,
     request_log,
     routing,
     system_config,
@@ -118,6 +119,7 @@ def running_core(settings: Settings, database_url: str) -> Iterator[CoreServer]:
 def work(settings: Settings, database_url: str) -> int:
     """Run the workers until SIGTERM or SIGINT; the exit status. Raises StartRefused."""
     prepare(settings, database_url, max_connections=workers.CONNECTIONS)
+    provider_asking.configure_pace(settings.worker_processes)
     system_config.start_refresher()
     tracing.start("novapay-worker")
     garbage.collect_rarely()

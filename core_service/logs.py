@@ -54,6 +54,7 @@ FIELDS = frozenset(
         "http_status",
         "next_status",
         "merchant_id",
+        "account_id",
     }
 )
 

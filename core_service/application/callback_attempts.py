@@ -83,14 +83,17 @@ class Posted:
     duration_ms: int
 
 
-def claim_due(limit: int) -> list[Attempt]:
-    """Claims up to `limit` due deliveries; each must be sent or given back."""
+def claim_due(limit: int, after: str = "") -> list[Attempt]:
+    """Claims up to `limit` due deliveries, by turns from the merchant behind `after`; each is sent or given back."""
     timeout = system_config.current().callback_timeout_ms / 1000
     lease = timeout + LEASE_MARGIN_SECONDS
     lease_ends = time.monotonic() + lease
     claimed = transact(
         lambda: deliveries.claim_due(
-            limit=limit, in_flight_per_merchant=IN_FLIGHT_PER_MERCHANT, lease_seconds=lease
+            limit=limit,
+            in_flight_per_merchant=IN_FLIGHT_PER_MERCHANT,
+            lease_seconds=lease,
+            after=after,
         )
     )
     if claimed:

@@ -2,12 +2,17 @@
 
 A claim is a lease; the result makes the next appointment. An order past its expiry is ended here:
 asked, closed upstream, asked again, then CANCELLED; while the close is not confirmed it stays open.
+
+Each account is asked for at a pace, and rests when its provider says that it was too often; the accounts that have to
+wait are left out of the claim, so that nobody waits behind them. Merchants' own questions are not counted here.
 """
 
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import monotonic
+from typing import TypeVar
 
 import structlog
 
@@ -17,10 +22,12 @@ from core_service.application import refunds as refund_cases
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import payment_order
 from core_service.domain import refund as refund_rules
+from core_service.domain.asking_pace import AskingPace
 from core_service.domain.payment_order import OPEN_STATUSES, OrderStatus
 from core_service.errors import CoreError, Family
 from core_service.failpoints import failpoint
 from core_service.providers.base import (
+    AskedTooOften,
     PaymentReport,
     PaymentState,
     ProviderRefused,
@@ -38,16 +45,38 @@ worker held is asked about again within a minute."""
 AFTER_FAILURE_SECONDS = 30
 _ENDED_UNPAID = (OrderStatus.CANCELLED, OrderStatus.FAILED)
 """Ended here, but perhaps not at the provider: a creation can be refused after one whose answer was lost."""
+ASKS_PER_SECOND = 50.0
+"""About one account's orders, by all worker processes of a machine. A third of the least that WeChat Pay allows (150),
+so that a merchant's own calls have room; Alipay names no figure."""
+REFUND_ASKS_PER_SECOND = 5.0
+"""WeChat Pay allows six refunds a second that fail, and a question about one may end in sending it again."""
+AT_ONCE = 3
+"""So many orders of one account, however slow its provider is: a channel has a loop more, for the other accounts."""
+T = TypeVar("T")
 _log = structlog.get_logger("core_service.asking")
+_order_pace, _refund_pace = AskingPace(), AskingPace()
+
+
+def configure_pace(processes: int | None) -> None:
+    """Begins anew as one of so many worker processes on this machine. None, as at first: no limit but rests."""
+    global _order_pace, _refund_pace  # noqa: PLW0603 (one pace per process)
+    if processes is None:
+        _order_pace, _refund_pace = AskingPace(), AskingPace()
+        return
+    _order_pace = AskingPace(ASKS_PER_SECOND / processes, AT_ONCE)
+    _refund_pace = AskingPace(REFUND_ASKS_PER_SECOND / processes)
 
 
 def ask_due_orders(limit: int, channel: str | None = None) -> int:
     """Asks about orders whose time has come, on one channel or on all; how many there were."""
+    resting = _order_pace.resting(monotonic())
     due = transact(
-        lambda: payment_orders.claim_due(limit, lease_seconds=LEASE_SECONDS, channel=channel)
+        lambda: payment_orders.claim_due(
+            limit, lease_seconds=LEASE_SECONDS, channel=channel, resting=resting
+        )
     )
     for order in due:
-        with tracing.working("ask about an order") as span:
+        with _order_pace.asking(order.account_id), tracing.working("ask about an order") as span:
             span.say(order_id=order.id)
             _guarded(partial(_ask_order, order), order.id)
     return len(due)
@@ -55,12 +84,32 @@ def ask_due_orders(limit: int, channel: str | None = None) -> int:
 
 def ask_due_refunds(limit: int, channel: str | None = None) -> int:
     """Asks about refunds whose time has come, on one channel or on all; how many there were."""
-    due = transact(lambda: refunds.claim_due(limit, lease_seconds=LEASE_SECONDS, channel=channel))
+    resting = _refund_pace.resting(monotonic())
+    due = transact(
+        lambda: refunds.claim_due(
+            limit, lease_seconds=LEASE_SECONDS, channel=channel, resting=resting
+        )
+    )
     for refund in due:
         with tracing.working("ask about a refund") as span:
             span.say(order_id=refund.order_id, refund_id=refund.id)
             _guarded(partial(_ask_refund, refund), refund.id)
     return len(due)
+
+
+def _paced(pace: AskingPace, account_id: str, question: Callable[[], T]) -> T:
+    """The provider's answer. Raises what `question` raises; after AskedTooOften the account rests."""
+    pace.spend(account_id, monotonic())
+    try:
+        return question()
+    except AskedTooOften as too_often:
+        pace.rest(account_id, monotonic())
+        _log.warning("account_rests", account_id=account_id, why=str(too_often))
+        raise
+
+
+def _end_of_rest(pace: AskingPace, account_id: str, now: datetime) -> datetime:
+    return now + timedelta(seconds=pace.seconds_of_rest(account_id, monotonic()))
 
 
 def _guarded(work: Callable[[], None], subject: str) -> None:
@@ -83,6 +132,10 @@ def _ask_order(order: PaymentOrderRow) -> None:
     failpoint("e1")
     try:
         report = _query(merchant, order, now)
+    except AskedTooOften as too_often:
+        end = _end_of_rest(_order_pace, order.account_id, now)
+        payment_orders.set_next_ask(order, end, Asked(now, None, str(too_often)), counts=False)
+        return
     except (ProviderUnknown, ProviderRefused) as unknown:
         _log.info("order_unknown", order_id=order.id, why=str(unknown))
         _ask_again(order, now, Asked(now, None, str(unknown)))
@@ -119,12 +172,9 @@ def _expire(
     merchant: MerchantSnapshot, order: PaymentOrderRow, report: PaymentReport, now: datetime
 ) -> None:
     """Closes upstream and asks again; the second answer decides."""
-    provider = provider_calls.provider_for(order.channel_code)
-    account = provider_calls.account_of(merchant, order)
     event = Event("worker:asking", "expiry", _request_id())
-    seconds = provider_calls.LONGEST_CALL_SECONDS
     try:
-        closed = provider.close_payment(account, order.id, now=now, timeout_seconds=seconds)
+        closed = _close(merchant, order, now)
         failpoint("e3")
         report = _query(merchant, order, now)
     except (ProviderUnknown, ProviderRefused) as unknown:
@@ -159,11 +209,8 @@ def _watch_closed(
 
 
 def _is_closed_upstream(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> bool:
-    provider = provider_calls.provider_for(order.channel_code)
-    account = provider_calls.account_of(merchant, order)
-    seconds = provider_calls.LONGEST_CALL_SECONDS
     try:
-        state = provider.close_payment(account, order.id, now=now, timeout_seconds=seconds)
+        state = _close(merchant, order, now)
     except (ProviderUnknown, ProviderRefused) as unknown:
         _log.info("close_unconfirmed", order_id=order.id, why=str(unknown))
         return False
@@ -171,12 +218,26 @@ def _is_closed_upstream(merchant: MerchantSnapshot, order: PaymentOrderRow, now:
 
 
 def _query(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> PaymentReport:
-    return provider_calls.provider_for(order.channel_code).query_payment(
-        provider_calls.account_of(merchant, order),
-        order.id,
-        amount_fen=order.amount_fen,
-        now=now,
-        timeout_seconds=provider_calls.LONGEST_CALL_SECONDS,
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    seconds = provider_calls.LONGEST_CALL_SECONDS
+    return _paced(
+        _order_pace,
+        order.account_id,
+        lambda: provider.query_payment(
+            account, order.id, amount_fen=order.amount_fen, now=now, timeout_seconds=seconds
+        ),
+    )
+
+
+def _close(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> PaymentState:
+    provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    seconds = provider_calls.LONGEST_CALL_SECONDS
+    return _paced(
+        _order_pace,
+        order.account_id,
+        lambda: provider.close_payment(account, order.id, now=now, timeout_seconds=seconds),
     )
 
 
@@ -186,21 +247,29 @@ def _ask_refund(refund: RefundRow) -> None:
     assert view is not None
     order = view.order
     provider = provider_calls.provider_for(order.channel_code)
+    account = provider_calls.account_of(merchant, order)
+    request = refund_cases.request_of(refund, order)
+    seconds = provider_calls.LONGEST_CALL_SECONDS
     event = Event("worker:asking", "query", _request_id())
     now = datetime.now(UTC)
+    was_too_often = False
     try:
-        report = provider.query_refund(
-            provider_calls.account_of(merchant, order),
-            refund_cases.request_of(refund, order),
-            now=now,
-            timeout_seconds=provider_calls.LONGEST_CALL_SECONDS,
+        report = _paced(
+            _refund_pace,
+            order.account_id,
+            lambda: provider.query_refund(account, request, now=now, timeout_seconds=seconds),
         )
         if report.state is RefundState.NOT_FOUND:
             # It never arrived, or the provider cannot tell: the same number cannot be refunded twice.
-            report = refund_cases.send_again(provider, merchant, refund, order, now=now)
+            report = _paced(
+                _refund_pace,
+                order.account_id,
+                lambda: refund_cases.send_again(provider, merchant, refund, order, now=now),
+            )
     except (ProviderUnknown, ProviderRefused) as unknown:
         _log.info("refund_unknown", refund_id=refund.id, why=str(unknown))
         report = refund_cases.unknown_report(refund)
+        was_too_often = isinstance(unknown, AskedTooOften)
     applied = refund_cases.apply_refund_report(merchant, refund, report, event, now=now)
     if applied.refund.status not in refund_rules.OPEN_STATUSES:
         return
@@ -215,7 +284,11 @@ def _ask_refund(refund: RefundRow) -> None:
                 now=now,
             )
         )
-    refunds.set_next_ask(refund, refund_rules.next_ask(ask_count=refund.ask_count, now=now))
+    if was_too_often:
+        end = _end_of_rest(_refund_pace, order.account_id, now)
+        refunds.set_next_ask(refund, end, counts=False)
+    else:
+        refunds.set_next_ask(refund, refund_rules.next_ask(ask_count=refund.ask_count, now=now))
 
 
 def _request_id() -> str:

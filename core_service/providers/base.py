@@ -191,6 +191,13 @@ class ProviderUnknown(Exception):
         self.reason = reason
 
 
+class AskedTooOften(ProviderUnknown):
+    """The provider turned the call away because there were too many of this account's: the same later, and fewer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("PROVIDER_UNAVAILABLE", message)
+
+
 class NotificationRejected(Exception):
     """A notification that must not be believed.
 

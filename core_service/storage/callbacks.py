@@ -138,7 +138,7 @@ _CLAIM_DUE = (
             ORDER BY d.due_at
             LIMIT greatest(0, %(in_flight_per_merchant)s - coalesce(f.count, 0))
         ) due
-        ORDER BY turn, due.due_at
+        ORDER BY turn, due.merchant_id <= %(after)s, due.merchant_id, due.due_at
         LIMIT %(limit)s
     ), chosen AS MATERIALIZED (
         SELECT d.merchant_id, d.id, d.lease_until IS NOT NULL AS stale
@@ -165,16 +165,18 @@ _CLAIM_ONE = (
 
 
 def claim_due(
-    *, limit: int, in_flight_per_merchant: int, lease_seconds: float
+    *, limit: int, in_flight_per_merchant: int, lease_seconds: float, after: str = ""
 ) -> list[ClaimedDelivery]:
     """Claims due deliveries for this worker, merchants with the fewest in flight first.
 
-    Workers that look in the same instant may each fill a merchant's share.
+    Among those with equally many it is the turn of the one behind merchant `after`: however much older the others' are,
+    nobody waits for more than one of each. Workers that look in the same instant may each fill a merchant's share.
     """
     parameters = {
         "limit": limit,
         "in_flight_per_merchant": in_flight_per_merchant,
         "lease_seconds": lease_seconds,
+        "after": after,
     }
     return [_claimed(row) for row in fetch_all(_CLAIM_DUE, parameters)]
 

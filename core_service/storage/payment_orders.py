@@ -4,6 +4,7 @@ Hot statements are constant SQL. Rows are changed only by guarded updates; event
 only inserted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -372,17 +373,22 @@ UPDATE payment_orders SET ask_at = now() + make_interval(secs => %(lease)s),
 WHERE (merchant_id, id) IN (
     SELECT merchant_id, id FROM payment_orders
     WHERE ask_at <= now() AND (ask_leased_until IS NULL OR ask_leased_until <= now())
-        AND channel_code = coalesce(%(channel)s, channel_code)
+        AND channel_code = coalesce(%(channel)s, channel_code) AND account_id <> ALL(%(resting)s)
     ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
 RETURNING *
 """
 
 
 def claim_due(
-    limit: int, *, lease_seconds: float, channel: str | None = None
+    limit: int, *, lease_seconds: float, channel: str | None = None, resting: Sequence[str] = ()
 ) -> list[PaymentOrderRow]:
-    """Orders whose provider should be asked now; nobody else gets them until the lease is over."""
-    parameters = {"limit": limit, "lease": lease_seconds, "channel": channel}
+    """Orders whose provider should be asked now; nobody else gets them until the lease is over.
+
+    Those of the accounts that are `resting` stay due, and the others do not wait behind them.
+    """
+    parameters = {
+        "limit": limit, "lease": lease_seconds, "channel": channel, "resting": list(resting)
+    }  # fmt: skip
     return [PaymentOrderRow(**row) for row in fetch_all(_CLAIM_DUE, parameters)]
 
 
@@ -395,16 +401,19 @@ class Asked:
     failure: str | None = None
 
 
-def set_next_ask(order: PaymentOrderRow, ask_at: datetime | None, asked: Asked) -> None:
+def set_next_ask(
+    order: PaymentOrderRow, ask_at: datetime | None, asked: Asked, *, counts: bool = True
+) -> None:
     """Ends the lease. The next appointment, or an earlier one that somebody made since the claim.
 
-    Nothing happens when the lease is somebody else's by now, or the order has moved on.
+    A question that does not count is as good as not asked. Nothing happens when the lease is somebody else's by now, or
+    the order has moved on.
     """
     execute(
         "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL, "
-        "asked_at = %s, ask_answer = %s, ask_failure = %s "
+        "ask_count = ask_count - %s, asked_at = %s, ask_answer = %s, ask_failure = %s "
         "WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
-        (ask_at, asked.at, asked.answer, asked.failure,
+        (ask_at, int(not counts), asked.at, asked.answer, asked.failure,
          order.merchant_id, order.id, order.ask_token, order.status),
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Refunds: guarded changes of status and appointments for asking."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,30 +131,38 @@ UPDATE refunds SET ask_at = now() + make_interval(secs => %(lease)s),
 WHERE (merchant_id, id) IN (
     SELECT merchant_id, id FROM refunds r
     WHERE ask_at <= now() AND (ask_leased_until IS NULL OR ask_leased_until <= now())
-        AND (%(channel)s::text IS NULL OR EXISTS (
-            SELECT FROM payment_orders o
-            WHERE o.merchant_id = r.merchant_id AND o.id = r.order_id AND o.channel_code = %(channel)s))
+        AND EXISTS (
+            SELECT FROM payment_orders o WHERE o.merchant_id = r.merchant_id AND o.id = r.order_id
+            AND o.channel_code = coalesce(%(channel)s, o.channel_code) AND o.account_id <> ALL(%(resting)s))
     ORDER BY ask_at FOR UPDATE SKIP LOCKED LIMIT %(limit)s)
 RETURNING *
 """
 
 
-def claim_due(limit: int, *, lease_seconds: float, channel: str | None = None) -> list[RefundRow]:
-    """Refunds whose provider should be asked now; nobody else gets them until the lease is over."""
-    parameters = {"limit": limit, "lease": lease_seconds, "channel": channel}
+def claim_due(
+    limit: int, *, lease_seconds: float, channel: str | None = None, resting: Sequence[str] = ()
+) -> list[RefundRow]:
+    """Refunds whose provider should be asked now; nobody else gets them until the lease is over.
+
+    Those of the accounts that are `resting` stay due, and the others do not wait behind them.
+    """
+    parameters = {
+        "limit": limit, "lease": lease_seconds, "channel": channel, "resting": list(resting)
+    }  # fmt: skip
     return [RefundRow(**row) for row in fetch_all(_CLAIM_DUE, parameters)]
 
 
-def set_next_ask(refund: RefundRow, ask_at: datetime) -> None:
+def set_next_ask(refund: RefundRow, ask_at: datetime, *, counts: bool = True) -> None:
     """Ends the lease of an open refund, unless it is somebody else's by now.
 
-    The next appointment, or an earlier one that somebody made since the claim.
+    The next appointment, or an earlier one that somebody made since the claim. A question that does not count is as
+    good as not asked.
     """
     execute(
-        "UPDATE refunds SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL "
-        "WHERE merchant_id = %s AND id = %s AND ask_token = %s "
+        "UPDATE refunds SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL, "
+        "ask_count = ask_count - %s WHERE merchant_id = %s AND id = %s AND ask_token = %s "
         "AND status IN ('PENDING', 'PROCESSING')",
-        (ask_at, refund.merchant_id, refund.id, refund.ask_token),
+        (ask_at, int(not counts), refund.merchant_id, refund.id, refund.ask_token),
     )
 
 

@@ -26,6 +26,8 @@ class CallbackDelivery:
     def __init__(self, threads: int = THREADS) -> None:
         self.wake = threading.Event()
         self._threads = threads
+        self._after = ""
+        """The merchant whose turn was last."""
         self._free = threading.Semaphore(threads)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=self.name)
 
@@ -44,10 +46,14 @@ class CallbackDelivery:
         try:
             if wanted:
                 with connection_scope():
-                    attempts = callback_attempts.claim_due(wanted)
+                    attempts = callback_attempts.claim_due(wanted, self._after)
         finally:
             for _ in range(wanted - len(attempts)):
                 self._free.release()
+        turns = [
+            (one.claimed.merchant_id <= self._after, one.claimed.merchant_id) for one in attempts
+        ]
+        _, self._after = max(turns, default=(False, self._after))
         for attempt in attempts:
             self._executor.submit(self._send, attempt, stop)
         return len(attempts)

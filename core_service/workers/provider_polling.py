@@ -8,7 +8,7 @@ from core_service.application import account_checks, provider_asking
 from core_service.providers.registry import PROVIDERS
 from core_service.storage.database import connection_scope
 
-ORDER_LOOPS = 3
+ORDER_LOOPS = provider_asking.AT_ONCE + 1
 REFUND_LOOPS = 1
 """For each channel, so that a provider that is slow holds up nobody but its own orders and refunds."""
 

@@ -18,6 +18,7 @@ from typing import Any
 from core_service.domain.account_check import Code, Finding
 from core_service.providers.base import (
     AccountField,
+    AskedTooOften,
     Checkout,
     HttpAnswer,
     Notification,
@@ -72,6 +73,11 @@ def unknown_after(reason: str = "PROVIDER_TIMEOUT") -> Behaviour:
         raise ProviderUnknown(reason, "no answer")
 
     return behave
+
+
+def too_often(_effect: Callable[[], Any]) -> Any:
+    """The request is turned away because there were too many, without effect."""
+    raise AskedTooOften("HTTP 429")
 
 
 def kill_after(effect: Callable[[], Any]) -> Any:

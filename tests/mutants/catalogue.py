@@ -283,6 +283,13 @@ MUTANTS = (
         (f"{WORKERS}test_callback_attempts.py",),
     ),
     Mutant(
+        "the same merchants are told first every time",
+        "core_service/storage/callbacks.py",
+        "        ORDER BY turn, due.merchant_id <= %(after)s, due.merchant_id, due.due_at",
+        "        ORDER BY turn, due.merchant_id, due.due_at",
+        (f"{WORKERS}test_callback_claims.py",),
+    ),
+    Mutant(
         "two workers may claim one delivery",
         "core_service/storage/callbacks.py",
         "          AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())\n"
@@ -381,6 +388,20 @@ MUTANTS = (
         "core_service/application/provider_asking.py",
         "    if report.state is PaymentState.UNPAID and closed in (PaymentState.CLOSED, PaymentState.UNPAID):",
         "    if report.state is PaymentState.UNPAID:",
+        (f"{APPLICATION}test_provider_asking.py",),
+    ),
+    Mutant(
+        "an account that must rest is asked for",
+        "core_service/storage/payment_orders.py",
+        " AND account_id <> ALL(%(resting)s)",
+        "",
+        (f"{APPLICATION}test_provider_asking.py",),
+    ),
+    Mutant(
+        "a call that the provider turned away counts as a question",
+        "core_service/application/provider_asking.py",
+        "        refunds.set_next_ask(refund, end, counts=False)",
+        "        refunds.set_next_ask(refund, end)",
         (f"{APPLICATION}test_provider_asking.py",),
     ),
     Mutant(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from core_service.outbound_http import Answer, Deadline, OutboundError, ProviderClient
 from core_service.providers.alipay.account import AlipayKeys
 from core_service.providers.alipay.signing import signed_parameters
-from core_service.providers.base import ProviderUnknown
+from core_service.providers.base import AskedTooOften, ProviderUnknown
 from core_service.providers.keys import verify
 from core_service.providers.wire import (
     Member,
@@ -25,7 +25,8 @@ from core_service.providers.wire import (
     scan_object,
 )
 
-_UNAVAILABLE_STATUSES = (429, 502, 503, 504)
+_TOO_OFTEN_STATUS = 429
+_UNAVAILABLE_STATUSES = (502, 503, 504)
 _DOWNLOAD = "alipay.open.app.alipaycert.download"
 ACCEPTED = "10000"
 
@@ -174,6 +175,8 @@ def exchange(
 
 
 def _body(answer: Answer) -> bytes:
+    if answer.status == _TOO_OFTEN_STATUS:
+        raise AskedTooOften(f"HTTP {answer.status}")
     if answer.status in _UNAVAILABLE_STATUSES:
         raise ProviderUnknown("PROVIDER_UNAVAILABLE", f"HTTP {answer.status}")
     return answer.body

@@ -30,6 +30,7 @@ from core_service.providers.alipay.notification import (
 )
 from core_service.providers.alipay.signing import signed_parameters
 from core_service.providers.base import (
+    AskedTooOften,
     Checkout,
     HttpAnswer,
     Notification,
@@ -61,7 +62,7 @@ _REASON_LIMIT = 256
 
 _NOT_EXIST = "TRADE_NOT_EXIST"
 _BUSINESS_FAILURE = "40004"
-_RATE_LIMITED = "40005"
+_TOO_OFTEN = "40005"
 
 _CLOSE_MAY_BE_PAID = frozenset(
     {
@@ -378,5 +379,7 @@ def _refused(node: SignedNode, *, retryable: bool = False) -> ProviderRefused:
 
 
 def _unknown(node: SignedNode) -> ProviderUnknown:
-    reason = "PROVIDER_UNAVAILABLE" if node.code == _RATE_LIMITED else "PROVIDER_TIMEOUT"
-    return ProviderUnknown(reason, f"{node.code} {node.sub_code}".strip())
+    said = f"{node.code} {node.sub_code}".strip()
+    if node.code == _TOO_OFTEN:
+        return AskedTooOften(said)
+    return ProviderUnknown("PROVIDER_TIMEOUT", said)

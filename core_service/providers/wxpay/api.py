@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from core_service import turns
 from core_service.outbound_http import Answer, Deadline, OutboundError, ProviderClient
-from core_service.providers.base import ProviderUnknown
+from core_service.providers.base import AskedTooOften, ProviderUnknown
 from core_service.providers.wire import compact_json, parse_object
 from core_service.providers.wxpay.account import WxpayKeys
 from core_service.providers.wxpay.platform_keys import (
@@ -21,7 +21,8 @@ from core_service.providers.wxpay.signing import authorization, check_message
 
 _CERTIFICATES_PATH = "/v3/certificates"
 _REFRESH_SECONDS = 3.0
-_UNAVAILABLE_STATUSES = (429, 502, 503, 504)
+_TOO_OFTEN_STATUS = 429
+_UNAVAILABLE_STATUSES = (502, 503, 504)
 _USER_AGENT = "NovaPay/1"
 
 
@@ -230,6 +231,8 @@ def accept_certificates(keys: WxpayKeys, answer: Answer, *, now: datetime) -> No
 
 def _read_reply(answer: Answer) -> Reply:
     """Raises ProviderUnknown for what says nothing about the request."""
+    if answer.status == _TOO_OFTEN_STATUS:
+        raise AskedTooOften(f"HTTP {answer.status}")
     if answer.status in _UNAVAILABLE_STATUSES:
         raise ProviderUnknown("PROVIDER_UNAVAILABLE", f"HTTP {answer.status}")
     if answer.status == 202:

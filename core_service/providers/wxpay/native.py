@@ -9,6 +9,7 @@ from urllib.parse import quote
 from core_service.domain.account_check import Finding
 from core_service.outbound_http import Deadline, ProviderClient
 from core_service.providers.base import (
+    AskedTooOften,
     Checkout,
     HttpAnswer,
     Notification,
@@ -76,6 +77,7 @@ _REFUND_REFUSED = frozenset(
         "ORDERNOTEXIST",
     }
 )
+_TOO_OFTEN = frozenset({"FREQUENCYLIMITED", "RATELIMITEXCEEDED"})
 _CONFIGURATION = frozenset({"SIGNERROR"})
 """Says that our key, serial or clock is wrong: mend it and send the same again."""
 
@@ -347,6 +349,8 @@ def _refused(reply: Reply, *, retryable: bool = False) -> ProviderRefused:
 
 
 def _unknown(reply: Reply) -> ProviderUnknown:
+    said = f"HTTP {reply.status} {reply.code}"
+    if reply.code in _TOO_OFTEN:
+        return AskedTooOften(said)
     mendable = reply.code in _CONFIGURATION
-    reason = "PROVIDER_UNAVAILABLE" if mendable else "PROVIDER_TIMEOUT"
-    return ProviderUnknown(reason, f"HTTP {reply.status} {reply.code}")
+    return ProviderUnknown("PROVIDER_UNAVAILABLE" if mendable else "PROVIDER_TIMEOUT", said)

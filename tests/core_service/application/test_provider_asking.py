@@ -1,12 +1,13 @@
 """Workers that ask providers: appointments, one owner, expiry, late money, orders closed before they were opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from core_service.application import checkout, payment_results, provider_asking
+from core_service.domain.asking_pace import FIRST_REST_SECONDS, LONGEST_REST_SECONDS
 from core_service.domain.payment_order import ASK_AFTER_SECONDS, ASK_SPACING_SECONDS
 from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage import payment_orders, refunds
@@ -18,6 +19,7 @@ from tests.core_service.fake_provider import (
     first_do,
     refuse,
     then_do,
+    too_often,
     unknown_after,
     unknown_before,
 )
@@ -345,3 +347,188 @@ def test_a_hint_of_refunds_has_them_asked_about(shop: Shop) -> None:
     )
     assert provider_asking.ask_due_refunds(10) == 1
     assert shop.order(order.id).refunded_fen == 500
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The seconds that the pace of the asking goes by; nobody is paced when the test is over."""
+    now = [1000.0]
+    monkeypatch.setattr(provider_asking, "monotonic", lambda: now[0])
+    yield now
+    provider_asking.configure_pace(None)
+
+
+def test_an_account_over_its_rate_keeps_nobody_else_waiting(
+    shop: Shop, other_shop: Shop, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_asking, "ASKS_PER_SECOND", 4.0)
+    provider_asking.configure_pace(2)  # each of two processes has half of it
+    busy = [shop.create(REMOTE) for _ in range(5)]
+    make_due()
+    late = other_shop.create(REMOTE)
+    execute("UPDATE payment_orders SET ask_at = now() WHERE id = %s", (late.id,))
+    assert [provider_asking.ask_due_orders(1) for _ in range(4)] == [1, 1, 1, 0]
+    asked = [order.id for order in [*busy, late] if shop.order(order.id).asked_at]
+    assert len(asked) == 3
+    assert late.id in asked
+    # Those that wait have lost nothing, and a merchant's own question is not held up.
+    waiting = [shop.order(order.id) for order in busy if order.id not in asked]
+    assert {(order.ask_count, order.ask_leased_until) for order in waiting} == {(0, None)}
+    calls = shop.books.calls("query")
+    assert shop.query(waiting[0].id).status == "PENDING"
+    assert shop.books.calls("query") == calls + 1
+    clock[0] += 0.5
+    assert [provider_asking.ask_due_orders(1) for _ in range(2)] == [1, 0]
+
+
+def test_what_an_expiry_asks_counts_too(
+    shop: Shop, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_asking, "ASKS_PER_SECOND", 1.0)
+    provider_asking.configure_pace(1)
+    for _ in range(2):
+        let_expire(shop.create(REMOTE).id)
+    assert [provider_asking.ask_due_orders(1) for _ in range(2)] == [1, 0]
+    clock[0] += 2.9
+    assert provider_asking.ask_due_orders(1) == 0
+    clock[0] += 0.2
+    assert provider_asking.ask_due_orders(1) == 1
+    assert count("payment_orders WHERE status = 'CANCELLED'") == 2
+
+
+def test_one_account_never_has_all_the_loops_of_a_channel(
+    shop: Shop, other_shop: Shop, clock: list[float]
+) -> None:
+    assert clock
+    provider_asking.configure_pace(1)
+    gates = [Gate() for _ in range(provider_asking.AT_ONCE)]
+    shop.providers[REMOTE].script("query", *gates)
+    for _ in range(provider_asking.AT_ONCE + 2):
+        shop.create(REMOTE)
+    make_due()
+    held = []
+    for gate in gates:
+        held.append(in_background(lambda: provider_asking.ask_due_orders(1))[1])
+        assert gate.reached.wait(10)
+    late = other_shop.create(REMOTE)
+    execute("UPDATE payment_orders SET ask_at = now() WHERE id = %s", (late.id,))
+    assert [provider_asking.ask_due_orders(1) for _ in range(2)] == [1, 0]
+    assert shop.order(late.id).asked_at is not None
+    for gate in gates:
+        gate.opened.set()
+    assert [ended() for ended in held] == [1] * len(gates)
+    assert provider_asking.ask_due_orders(10) == 2
+
+
+def test_a_provider_that_is_asked_too_often_is_left_alone_for_that_account(
+    shop: Shop, other_shop: Shop, clock: list[float]
+) -> None:
+    order, waiting = shop.create(REMOTE), shop.create(REMOTE)
+    assert shop.books.pay(order.id)
+    assert shop.books.pay(waiting.id)
+    shop.providers[REMOTE].script("query", too_often)
+    make_due()
+    assert provider_asking.ask_due_orders(1) == 1
+    tried = next(one for one in map(shop.order, (order.id, waiting.id)) if one.asked_at)
+    # It has not lost a try, comes again when the account does, and says why it was not told.
+    assert (tried.status, tried.ask_count, tried.ask_failure) == ("PENDING", 0, "HTTP 429")
+    assert seconds_until_asked(shop, tried.id) in (FIRST_REST_SECONDS, FIRST_REST_SECONDS - 1)
+    other = other_shop.create(REMOTE)
+    make_due()
+    assert provider_asking.ask_due_orders(10) == 1
+    assert shop.order(other.id).asked_at is not None
+    # A merchant asks as before.
+    assert shop.query(tried.id).status == "SUCCEEDED"
+    clock[0] += FIRST_REST_SECONDS
+    make_due()
+    assert provider_asking.ask_due_orders(10) == 2
+    assert {shop.order(one.id).status for one in (order, waiting)} == {"SUCCEEDED"}
+
+
+def test_rests_grow_until_the_provider_is_content_for_a_while(
+    shop: Shop, clock: list[float]
+) -> None:
+    order = shop.create(REMOTE)
+    shop.providers[REMOTE].script("query", *[too_often] * 3)
+    for seconds in (5, 10, 20):
+        make_due()
+        assert sweep() == 1
+        assert seconds_until_asked(shop, order.id) in (seconds, seconds - 1)
+        clock[0] += seconds - 0.1
+        make_due()
+        assert sweep() == 0
+        clock[0] += 0.1
+    assert sweep() == 1
+    clock[0] += LONGEST_REST_SECONDS
+    shop.providers[REMOTE].script("query", too_often)
+    make_due()
+    assert sweep() == 1
+    assert seconds_until_asked(shop, order.id) in (5, 4)
+    assert shop.order(order.id).ask_count == 1
+
+
+@pytest.mark.parametrize("operation", ["query_refund", "refund"])
+def test_a_refund_asked_about_too_often_loses_no_try(
+    shop: Shop, clock: list[float], operation: str
+) -> None:
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", unknown_before())
+    refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    shop.providers[LOCAL].script(operation, too_often)
+    make_due()
+    assert provider_asking.ask_due_refunds(10) == 1
+    (refund,) = fetch_all(
+        "SELECT status, ask_count, ask_at - now() < interval '5.1 s' AS soon FROM refunds"
+    )
+    assert refund == {"status": "PROCESSING", "ask_count": 0, "soon": True}
+    make_due()
+    assert provider_asking.ask_due_refunds(10) == 0
+    clock[0] += FIRST_REST_SECONDS
+    assert provider_asking.ask_due_refunds(10) == 1
+    assert shop.order(order.id).refunded_fen == 500
+
+
+def test_a_refund_whose_question_is_answered_but_not_its_sending_slows_down(
+    shop: Shop, clock: list[float]
+) -> None:
+    """WeChat Pay answers 429 to a second refund of one order within a minute, and takes questions meanwhile."""
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", unknown_before(), *[too_often] * 3)
+    refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    for seconds in (5, 10, 20):
+        make_due()
+        assert provider_asking.ask_due_refunds(10) == 1
+        clock[0] += seconds - 0.1
+        make_due()
+        assert provider_asking.ask_due_refunds(10) == 0
+        clock[0] += 0.1
+    assert provider_asking.ask_due_refunds(10) == 1
+    assert shop.order(order.id).refunded_fen == 500
+
+
+def test_p09_a_refund_that_is_always_asked_about_too_often_is_listed_as_stuck(shop: Shop) -> None:
+    order = shop.paid()
+    shop.providers[LOCAL].script("refund", unknown_before())
+    refusal_of(lambda: shop.ask_refund(order.id, "5.00"))
+    shop.providers[LOCAL].script("query_refund", too_often)
+    execute("ALTER TABLE refunds DISABLE TRIGGER guard")
+    execute("UPDATE refunds SET created_at = now() - interval '2 hours'")
+    execute("ALTER TABLE refunds ENABLE TRIGGER guard")
+    make_due()
+    assert provider_asking.ask_due_refunds(10) == 1
+    assert count("anomalies WHERE kind = 'REFUND_STUCK'") == 1
+
+
+def test_refunds_have_a_pace_of_their_own(shop: Shop, clock: list[float]) -> None:
+    """An account with orders without end still has its refunds asked about, and the other way round."""
+    assert clock
+    provider_asking.configure_pace(1)
+    paid, waiting = shop.paid(REMOTE), shop.create(REMOTE)
+    shop.providers[REMOTE].script("refund", unknown_after())
+    refusal_of(lambda: shop.ask_refund(paid.id, "5.00"))
+    shop.providers[REMOTE].script("query", too_often)
+    make_due()
+    assert sweep() == 1
+    assert provider_asking.ask_due_refunds(10) == 1
+    assert shop.order(paid.id).refunded_fen == 500
+    assert shop.order(waiting.id).status == "PENDING"

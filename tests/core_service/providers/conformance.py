@@ -13,6 +13,7 @@ import pytest
 
 from core_service.domain import ids
 from core_service.providers.base import (
+    AskedTooOften,
     NotificationRejected,
     NotificationRequest,
     PaymentReport,
@@ -316,8 +317,11 @@ class ProviderConformance:
 
     def test_p02_too_many_calls_are_unavailable(self, party: Party) -> None:
         order = party.paid()
+        party.scenario("rate_limited", "query")
+        with pytest.raises(AskedTooOften):
+            party.query(order)
         party.scenario("rate_limited", "refund")
-        with pytest.raises(ProviderUnknown) as caught:
+        with pytest.raises(AskedTooOften) as caught:
             party.refund(party.refund_of(order, 1000))
         assert caught.value.reason == "PROVIDER_UNAVAILABLE"
 

@@ -13,6 +13,7 @@ from core_service.outbound_http import ProviderClient
 from core_service.providers.alipay.page import AlipayPage
 from core_service.providers.base import (
     AccountConfigInvalid,
+    AskedTooOften,
     NotificationRejected,
     NotificationRequest,
     PaymentState,
@@ -200,6 +201,7 @@ def test_p02_busy_gateways_are_unavailable(wire: Wire, status: int) -> None:
     with pytest.raises(ProviderUnknown) as caught:
         wire.refund()
     assert caught.value.reason == "PROVIDER_UNAVAILABLE"
+    assert isinstance(caught.value, AskedTooOften) == (status == 429)
 
 
 def test_p02_a_refused_connection_is_unavailable(adapter: AlipayPage) -> None:
@@ -322,6 +324,7 @@ def test_p09_everything_else_leaves_the_refund_unknown(
     with pytest.raises(ProviderUnknown) as caught:
         wire.refund()
     assert caught.value.reason == reason
+    assert isinstance(caught.value, AskedTooOften) == (code == "40005")
 
 
 def test_refund_query(wire: Wire) -> None:

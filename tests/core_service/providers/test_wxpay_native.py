@@ -13,6 +13,7 @@ from core_service.outbound_http import ProviderClient
 from core_service.providers import registry
 from core_service.providers.base import (
     AccountConfigInvalid,
+    AskedTooOften,
     NotificationRejected,
     PaymentState,
     ProviderAccount,
@@ -254,6 +255,15 @@ def test_p02_p07_server_trouble_is_unknown(wire: Wire, status: int, reason: str)
         with pytest.raises(ProviderUnknown) as caught:
             call()
         assert caught.value.reason == reason
+        assert isinstance(caught.value, AskedTooOften) == (status == 429)
+
+
+@pytest.mark.parametrize("code", ["FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED"])
+def test_asked_too_often_whatever_the_status(wire: Wire, code: str) -> None:
+    wire.answers(wechat_error(403, code))
+    for call in (wire.create, wire.query, wire.close, wire.refund, wire.query_refund):
+        with pytest.raises(AskedTooOften):
+            call()
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b"\xff", b'{"code":'])

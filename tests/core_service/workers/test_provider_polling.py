@@ -72,4 +72,4 @@ def test_an_order_that_cannot_be_asked_about_stays_open_and_is_asked_again() -> 
 
 
 def test_every_loop_finds_nothing_in_an_empty_database() -> None:
-    assert [loop.round(threading.Event()) for loop in provider_polling_loops()] == [0] * 9
+    assert [loop.round(threading.Event()) for loop in provider_polling_loops()] == [0] * 11

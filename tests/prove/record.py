@@ -65,7 +65,8 @@ class Record:
                 yield Slice(**json.loads(line))
 
     def add(self, one: Slice) -> None:
-        """Keeps it at once: what comes after may be cut short."""
+        """Keeps it at once: what comes after may be cut short. Where it was run is nobody's business."""
+        one.failure = one.failure.replace(f"{ROOT}/", "")
         self.slices.append(one)
         with self._file.open("a") as lines:
             lines.write(f"{json.dumps(asdict(one), ensure_ascii=False)}\n")

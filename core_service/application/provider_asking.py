@@ -30,6 +30,8 @@ from core_service.providers.base import (
     AskedTooOften,
     PaymentReport,
     PaymentState,
+    Provider,
+    ProviderAccount,
     ProviderRefused,
     ProviderUnknown,
     RefundState,
@@ -218,27 +220,35 @@ def _is_closed_upstream(merchant: MerchantSnapshot, order: PaymentOrderRow, now:
 
 
 def _query(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> PaymentReport:
-    provider = provider_calls.provider_for(order.channel_code)
-    account = provider_calls.account_of(merchant, order)
-    seconds = provider_calls.LONGEST_CALL_SECONDS
-    return _paced(
-        _order_pace,
-        order.account_id,
-        lambda: provider.query_payment(
+    return _asked(
+        merchant,
+        order,
+        lambda provider, account, seconds: provider.query_payment(
             account, order.id, amount_fen=order.amount_fen, now=now, timeout_seconds=seconds
         ),
     )
 
 
 def _close(merchant: MerchantSnapshot, order: PaymentOrderRow, now: datetime) -> PaymentState:
+    return _asked(
+        merchant,
+        order,
+        lambda provider, account, seconds: provider.close_payment(
+            account, order.id, now=now, timeout_seconds=seconds
+        ),
+    )
+
+
+def _asked(
+    merchant: MerchantSnapshot,
+    order: PaymentOrderRow,
+    question: Callable[[Provider, ProviderAccount, float], T],
+) -> T:
+    """What the order's provider answers for its account, at the pace of that."""
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
     seconds = provider_calls.LONGEST_CALL_SECONDS
-    return _paced(
-        _order_pace,
-        order.account_id,
-        lambda: provider.close_payment(account, order.id, now=now, timeout_seconds=seconds),
-    )
+    return _paced(_order_pace, order.account_id, lambda: question(provider, account, seconds))
 
 
 def _ask_refund(refund: RefundRow) -> None:

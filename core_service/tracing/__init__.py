@@ -122,7 +122,7 @@ def start(service: str, *, heeds_sampling: bool = True) -> None:
         return
     try:
         # Half a second, and a thread: for those who want it.
-        from core_service.tracing.open_telemetry import OpenTelemetry  # noqa: PLC0415
+        from core_service.tracing.open_telemetry import OpenTelemetry  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError:
         _log.warning("tracing is off: install the extra novapay[tracing]")
         return

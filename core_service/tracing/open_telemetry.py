@@ -132,13 +132,13 @@ class _OwnChoice(Sampler):
 
     def should_sample(
         self,
-        parent_context: Context | None,  # noqa: ARG002
+        parent_context: Context | None,  # noqa: ARG002 (the library's signature)
         trace_id: int,
         name: str,
         kind: SpanKind | None = None,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,  # noqa: ARG002
+        trace_state: TraceState | None = None,  # noqa: ARG002 (the library's signature)
     ) -> SamplingResult:
         return self._sampler.should_sample(Context(), trace_id, name, kind, attributes, links)
 

@@ -157,10 +157,10 @@ class Hooks:
         if self._faults.strikes("db.commit_failed"):
             real.execute("SELECT sim.fail('40001')")
         if self._faults.strikes("db.commit_lost_before"):
-            storage.database.connection().close()
+            self._lose_connection()
         done = real.commit()
         if self._faults.strikes("db.commit_lost_after"):
-            storage.database.connection().close()
+            self._lose_connection()
             raise psycopg2.OperationalError("server closed the connection unexpectedly")
         return done
 
@@ -170,7 +170,15 @@ class Hooks:
             if (is_write or name not in WRITES_ONLY) and self._faults.strikes(name):
                 execute("SELECT sim.fail(%s)", (state,))
         if self._faults.strikes("db.connection_lost"):
-            storage.database.connection().close()
+            self._lose_connection()
+
+    def _lose_connection(self) -> None:
+        connection = storage.database.connection()
+        if connection.closed:
+            return
+        backend = connection.info.backend_pid
+        connection.close()
+        self._scheduler.await_end_of(backend)
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,6 @@ class Time:
 def make_quiet(world: World) -> None:
     """Faults off: what is late arrives, time passes, workers work until there is nothing left to do."""
     world.faults.on = False
-    _until_rolled_back(world)
     for number, effect in world.post.late_requests:
         if number not in world.post.refused:
             effect()
@@ -201,19 +200,6 @@ def make_quiet(world: World) -> None:
     world.findings.append(f"V12 not quiet after {QUIET_ROUNDS} rounds")
 
 
-def _until_rolled_back(world: World) -> None:
-    """A server that has much to do notices a lost connection late, and until then its locks stand: in real time."""
-    for _ in range(MOST_LOOKS):
-        (others,) = world.ground.window.rows(
-            "SELECT count(*) AS open FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
-        )
-        if not others["open"]:
-            return
-        world.ground.window.rows("SELECT pg_sleep(0.01)")
-    world.findings.append("V22 a transaction is open that nobody is at work on")
-
-
 def _amounts(world: World, channel: str) -> dict[str, int]:
     """Order → fen."""
     orders = world.orders()
@@ -224,8 +210,9 @@ def _amounts(world: World, channel: str) -> dict[str, int]:
 
 IDLE_POINTS = 3
 """How long a worker with nothing to do rests, in steps of the others."""
-QUIET_ROUNDS = 120
-MOST_LOOKS = 1000
+QUIET_ROUNDS = 1000
+"""Nothing is quiet before the last order is paid or expired, and each open one is asked about some twenty times until
+then; more rounds than this are a circle."""
 
 
 def seconds_until_due(world: World) -> dict[str, float | None]:

@@ -111,6 +111,16 @@ class Scheduler:
             if actor.failure is not None:
                 raise actor.failure
 
+    def await_end_of(self, backend: int) -> None:
+        """Until a lost connection's server has noticed: how long its locks stand must not depend on the machine."""
+        with self._monitor.cursor() as cursor:
+            for _ in range(int(LONGEST_STEP_SECONDS / LOOK_AFTER_SECONDS)):
+                cursor.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (backend,))
+                if not cursor.rowcount:
+                    return
+                cursor.execute("SELECT pg_sleep(%s)", (LOOK_AFTER_SECONDS,))
+        raise Stuck(f"backend {backend}")
+
     def _runnable(self, alive: Sequence[Actor]) -> list[Actor]:
         """While somebody waits, only who holds the lock: which of two waiters is next would be PostgreSQL's choice."""
         free = [actor for actor in alive if not actor.is_blocked]

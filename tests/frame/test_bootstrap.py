@@ -1,11 +1,15 @@
 """The `./novapay` script, in a tree of its own whose lock files ask for nothing."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +88,62 @@ def test_a_failed_installation_ends_the_start(tree: Path) -> None:
         start(tree)
     assert "the packages could not be installed" in failed.value.stderr
     assert not (tree / ".venv/novapay-lock.sha256").exists()
+
+
+@pytest.fixture
+def script() -> Any:
+    """The script as a module."""
+    loader = SourceFileLoader("novapay_script", str(ROOT / "novapay"))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+PLAIN, OPTIMIZED = "'--enable-shared'", "'--enable-shared' '--enable-optimizations'"
+
+
+@pytest.mark.parametrize("arguments", [PLAIN, None])
+def test_a_python_built_without_optimisation_gives_way_to_the_systems(
+    script: Any, monkeypatch: pytest.MonkeyPatch, arguments: str | None
+) -> None:
+    built(script, monkeypatch, arguments, "/opt/python", "true")
+    assert script.best_python() == "/usr/bin/true"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix", "system"),
+    [
+        (OPTIMIZED, "/opt/python", "true"),
+        (PLAIN, "/usr", "true"),  # that is the system's own
+        (PLAIN, "/opt/python", "false"),  # it cannot make an environment
+        (PLAIN, "/opt/python", "nowhere"),
+    ],
+)
+def test_otherwise_the_python_that_was_asked_is_taken(
+    script: Any, monkeypatch: pytest.MonkeyPatch, arguments: str, prefix: str, system: str
+) -> None:
+    built(script, monkeypatch, arguments, prefix, system)
+    assert script.best_python() == sys.executable
+
+
+def built(
+    script: Any, monkeypatch: pytest.MonkeyPatch, arguments: str | None, prefix: str, system: str
+) -> None:
+    """With these options this Python, installed there; and a system's Python."""
+    monkeypatch.setattr(sysconfig, "get_config_var", {"CONFIG_ARGS": arguments}.get)
+    monkeypatch.setattr(sys, "base_prefix", prefix)
+    monkeypatch.setattr(script, "SYSTEM_PYTHON", Path("/usr/bin", system))
+
+
+def test_an_environment_of_another_python_is_made_anew(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to("/usr/bin/true")
+    (tmp_path / "left").touch()
+    script.make_venv(tmp_path, None, sys.executable)
+    assert not (tmp_path / "left").exists()
+    assert (tmp_path / "bin/python").resolve() == Path(sys.executable).resolve()
 
 
 def test_the_locks_are_hashed_and_name_no_host() -> None:

@@ -8,7 +8,7 @@ import argparse
 import io
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,16 +50,29 @@ class Seller:
     accounts: dict[str, str]
 
 
-def seed(
-    url: str, *, orders: int, merchants: int = 50, days: int = 90, seed_number: int = 1
-) -> None:
-    """Adds the orders, evenly over the last `days`, and gathers statistics."""
-    chance = random.Random(seed_number)
+def make_sellers(url: str, count: int) -> list[Seller]:
+    """New merchants."""
     database.configure(url, max_connections=2)
     with database.connection_scope():
-        sellers = [_seller() for _ in range(merchants)]
+        sellers = [_seller() for _ in range(count)]
     database.database.close_all()
-    now = datetime.now(UTC)
+    return sellers
+
+
+def seed(
+    url: str,
+    *,
+    orders: int,
+    sellers: Sequence[Seller],
+    days: int = 90,
+    progress: Callable[[int, float], None] | None = None,
+) -> None:
+    """Adds the orders, evenly over the last `days`, and gathers statistics.
+
+    `progress` is told now and then how many there are, and after how many seconds.
+    """
+    chance = random.Random(1)
+    now, began = datetime.now(UTC), time.monotonic()
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -69,6 +82,8 @@ def seed(
                 numbers = range(start, min(start + CHUNK, orders))
                 _copy(cursor, _rows(numbers, orders, sellers, chance, now, timedelta(days=days)))
                 connection.commit()
+                if progress is not None:
+                    progress(numbers.stop, time.monotonic() - began)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
@@ -97,7 +112,7 @@ def _copy(cursor: Any, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
 def _rows(
     numbers: range,
     total: int,
-    sellers: list[Seller],
+    sellers: Sequence[Seller],
     chance: random.Random,
     now: datetime,
     span: timedelta,
@@ -236,7 +251,8 @@ def main() -> None:
     parser.add_argument("--merchants", type=int, default=50)
     arguments = parser.parse_args()
     started = time.monotonic()
-    seed(arguments.url, orders=arguments.orders, merchants=arguments.merchants)
+    sellers = make_sellers(arguments.url, arguments.merchants)
+    seed(arguments.url, orders=arguments.orders, sellers=sellers)
     print(f"{arguments.orders} orders in {time.monotonic() - started:.0f} s")
 
 

@@ -39,7 +39,8 @@ Plans = list[tuple[str, str]]
 
 @pytest.fixture(scope="module")
 def seeded(module_database_url: str) -> Iterator[None]:
-    seeding.seed(module_database_url, orders=ORDERS)
+    sellers = seeding.make_sellers(module_database_url, 50)
+    seeding.seed(module_database_url, orders=ORDERS, sellers=sellers)
     database.configure(module_database_url, max_connections=2)
     merchant_cache.configure(TEST_BOX, "https://pay.example")
     with database.connection_scope():

@@ -164,8 +164,6 @@ def close(
         def record() -> OrderResult:
             view = payment_orders.find_view(order.merchant_id, order.id)
             assert view is not None
-            if view.order.status == OrderStatus.SUCCEEDED:
-                raise CoreError("ORDER_ALREADY_PAID")
             result = OrderResult(view, created=False)
             idempotency.finish(claim, encode(result), order.id)
             return result
@@ -195,7 +193,10 @@ def _closable(
 def _close_upstream(
     call: Call, merchant: MerchantSnapshot, order: PaymentOrderRow, *, now: datetime
 ) -> PaymentOrderRow:
-    """Closes at the provider and applies what that proves. Raises PROVIDER_…."""
+    """Closes at the provider and applies what that proves. Raises ORDER_ALREADY_PAID and PROVIDER_….
+
+    Paid by then, not since: money that comes after closing makes the answer no refusal, for it was closed (V18).
+    """
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
     failpoint("x2")
@@ -214,6 +215,8 @@ def _close_upstream(
             order.id, PaymentState.CLOSED, "CLOSED" if state is PaymentState.CLOSED else "NOT_EXIST"
         )
     applied = _apply_of(call, merchant, order, report, event, now=now)
+    if applied.order.status == OrderStatus.SUCCEEDED:
+        raise CoreError("ORDER_ALREADY_PAID")
     if applied.order.status in OPEN_STATUSES:
         raise CoreError("PROVIDER_UNAVAILABLE")
     return applied.order

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from core_service import failpoints
 from core_service.providers.base import PaymentReport, PaymentState
 from core_service.storage.payment_orders import PaymentOrderRow
 from tests.core_service.fake_provider import (
@@ -45,6 +46,30 @@ def test_c08_an_order_that_was_paid_unknown_to_us_cannot_be_closed(shop: Shop) -
     assert refusal_of(lambda: shop.ask_close(order.id, key="k")) == "ORDER_ALREADY_PAID"
     assert shop.order(order.id).status == "SUCCEEDED"
     assert refusal_of(lambda: shop.ask_close(order.id, key="k")) == "ORDER_ALREADY_PAID"
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_v18_money_that_comes_right_after_closing_makes_the_answer_no_refusal(
+    shop: Shop, key: str | None
+) -> None:
+    order = shop.create(LOCAL)
+
+    def pay(failpoint: str) -> None:
+        # Its link signs itself: a payer who opened it before can still pay.
+        if failpoint == "x4" and shop.books.pay(order.id, order.amount_fen):
+            assert shop.notify(order).status == 200
+
+    failpoints.observe(pay)
+    try:
+        answered = shop.ask_close(order.id, key=key).result.view.order
+    finally:
+        failpoints.observe(None)
+    assert (answered.status, answered.late) == ("SUCCEEDED", True)
+    assert events_of(order.id)[-2:] == [
+        ("close", "PENDING", "CANCELLED"),
+        ("notification", "CANCELLED", "SUCCEEDED"),
+    ]
+    assert refusal_of(lambda: shop.ask_close(order.id)) == "ORDER_ALREADY_PAID"
 
 
 def test_closing_a_failed_order_answers_it_as_it_is(shop: Shop) -> None:

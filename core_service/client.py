@@ -30,9 +30,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # A peer that stopped answering without closing is noticed within two seconds.
-    ("grpc.keepalive_time_ms", 1000),
-    ("grpc.keepalive_timeout_ms", 800),
+    # A peer that stopped answering without closing is noticed within two seconds. How long a ping may take is the
+    # third, whatever the second says.
+    ("grpc.keepalive_time_ms", 700),
+    ("grpc.keepalive_timeout_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 1000),
     ("grpc.http2.max_pings_without_data", 0),
     # Channels with equal options share one connection otherwise.
     ("grpc.use_local_subchannel_pool", 1),
@@ -48,6 +50,16 @@ _NEVER_LEFT = ("failed to connect to all addresses", "Server shutting down")
 _LEFT_UNREAD = "CANCELLED"
 """What a server that is stopping says to calls which it has not begun; those it has begun end by their deadline,
 before their time of grace does."""
+
+_SILENT = "ping timeout"
+"""Part of gRPC's text for a call to a core that no longer says anything."""
+_OPEN_CODES = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
 
 _REASON_BY_CODE = {
     grpc.StatusCode.CANCELLED: "OVERLOADED",
@@ -243,6 +255,17 @@ def never_left(failure: grpc.RpcError) -> bool:
     if failure.code() is grpc.StatusCode.CANCELLED:
         return details == _LEFT_UNREAD
     return failure.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NEVER_LEFT)
+
+
+def is_outcome_open(failure: grpc.RpcError) -> bool:
+    """Whether a handler may have done what was asked although its answer never came.
+
+    Not of a core that fell silent: it gets no work done, and what it begins when it wakes up it leaves, because the
+    caller has gone.
+    """
+    if is_from_core(failure) or never_left(failure):
+        return False
+    return failure.code() in _OPEN_CODES and _SILENT not in (failure.details() or "")
 
 
 def _serialize(message: Message) -> bytes:

@@ -6,9 +6,15 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import Message
 
-from core_service.client import EdgeChannels, Metadata, core_error_from, is_from_core
+from core_service.client import (
+    EdgeChannels,
+    Metadata,
+    core_error_from,
+    is_from_core,
+    is_outcome_open,
+)
 from core_service.errors import CoreError
-from core_service.schema import Method
+from core_service.schema import Method, methods_by_path
 from rest_edge.logs import edge_log
 from rest_edge.middleware import EdgeRequest
 from rest_edge.settings import Settings
@@ -17,6 +23,8 @@ CALL_TIMEOUT_SECONDS = 10.0
 """Deadline of a call; the core takes its own share off it."""
 
 SHUTDOWN_GRACE_SECONDS = 1.0
+
+_OPEN = "The outcome is not known yet; send the same request again."
 
 
 class CallFailed(Exception):
@@ -70,7 +78,7 @@ class CoreConnection:
                 timeout_seconds=timeout_seconds,
             )
         except grpc.aio.AioRpcError as failure:
-            error = core_error_from(failure)
+            error = _error_of(failure, methods_by_path().get(path))
             if not is_from_core(failure):
                 edge_log.warning(
                     "core call failed",
@@ -94,6 +102,16 @@ class CoreConnection:
         except CallFailed as failure:
             raise failure.error from None
         return answer
+
+
+def _error_of(failure: grpc.RpcError, method: Method | None) -> CoreError:
+    """What a failed call means to whoever asked for it.
+
+    A core that died may have created, closed or refunded: a 503 would say that nothing was done (decision 0012).
+    """
+    if method is not None and method.idempotency_operation and is_outcome_open(failure):
+        return CoreError("PROVIDER_TIMEOUT", _OPEN)
+    return core_error_from(failure)
 
 
 def _text(metadata: Any) -> dict[str, str]:

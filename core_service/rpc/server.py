@@ -142,6 +142,7 @@ def _options(*, is_port_shared: bool) -> Sequence[tuple[str, int]]:
         # Drops callers that vanished without closing.
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),
     )
 
 

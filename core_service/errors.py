@@ -60,6 +60,13 @@ class CoreError(Exception):
         super().__init__(f"{reason}: {self.message}")
 
 
+def outcome_open() -> CoreError:
+    """What was asked may have been done, or not: PROVIDER_TIMEOUT, as for a silent provider (V18)."""
+    return CoreError(
+        "PROVIDER_TIMEOUT", "The outcome is not known yet; send the same request again."
+    )
+
+
 def invalid_request(*violations: FieldViolation) -> CoreError:
     """INVALID_REQUEST that names each field."""
     return CoreError("INVALID_REQUEST", violations=violations)

@@ -13,7 +13,7 @@ from core_service.client import (
     is_from_core,
     is_outcome_open,
 )
-from core_service.errors import CoreError
+from core_service.errors import CoreError, outcome_open
 from core_service.schema import Method, methods_by_path
 from rest_edge.logs import edge_log
 from rest_edge.middleware import EdgeRequest
@@ -23,8 +23,6 @@ CALL_TIMEOUT_SECONDS = 10.0
 """Deadline of a call; the core takes its own share off it."""
 
 SHUTDOWN_GRACE_SECONDS = 1.0
-
-_OPEN = "The outcome is not known yet; send the same request again."
 
 
 class CallFailed(Exception):
@@ -110,7 +108,7 @@ def _error_of(failure: grpc.RpcError, method: Method | None) -> CoreError:
     A core that died may have created, closed or refunded: a 503 would say that nothing was done (decision 0012).
     """
     if method is not None and method.idempotency_operation and is_outcome_open(failure):
-        return CoreError("PROVIDER_TIMEOUT", _OPEN)
+        return outcome_open()
     return core_error_from(failure)
 
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 from core_service.application import access, idempotency, provider_places
 from core_service.application.idempotency import Claim, ClaimLost, Replay
 from core_service.calls import Call
-from core_service.errors import CoreError, Family
-from core_service.storage.database import transact
+from core_service.errors import CoreError, Family, outcome_open
+from core_service.storage.database import CommitUnknown, transact
 from core_service.storage.idempotency import KeyBusy
 
 T = TypeVar("T")
@@ -22,7 +22,8 @@ _ROLLED_BACK = frozenset({Family.UNAVAILABLE, Family.UNAUTHENTICATED, Family.INT
 def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bool]) -> T:
     """Spends the call's nonce and runs `work` in one transaction; a refusal is raised after the commit.
 
-    `stands` tells whether `work` has had its effect, should the connection break at COMMIT.
+    `stands` tells whether `work` has had its effect, should the connection break at COMMIT. PROVIDER_TIMEOUT when that
+    cannot be learned because the database stays away.
     """
 
     def both() -> T | CoreError:
@@ -49,6 +50,10 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
         transact(lambda: access.spend_nonce(call), committed=lambda: access.is_nonce_spent(call))
         access.nonce_spent(call)
         raise idempotency.in_progress(call) from None
+    except CoreError as failure:
+        if isinstance(failure.__cause__, CommitUnknown):
+            raise outcome_open() from failure
+        raise
     access.nonce_spent(call)
     if isinstance(outcome, CoreError):
         raise outcome
@@ -90,7 +95,7 @@ def once_intended() -> Iterator[None]:
     except CoreError as failure:
         if failure.family is not Family.UNAVAILABLE:
             raise
-        raise CoreError("PROVIDER_TIMEOUT") from failure
+        raise outcome_open() from failure
 
 
 def to_the_end(call: Call, claim: Claim | None, work: Callable[[], T]) -> T | Replay:

@@ -204,7 +204,8 @@ class _Creation:
         try:
             attempt = order_creation.attempt(values, self.event, access.nonce_of(unspent), new_key)
         except CommitUnknown:
-            attempt = self._after_break()
+            with effects.once_intended():
+                attempt = self._after_break()
         if not self._has_spent(attempt):
             return None
         if new_key is not None:

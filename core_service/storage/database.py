@@ -20,7 +20,7 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes, extensions
 
 from core_service import metrics, turns
-from core_service.errors import CoreError
+from core_service.errors import CoreError, Family
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -31,6 +31,8 @@ STATEMENT_TIMEOUT_MS = 2000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_SECONDS = 2
 POOL_WAIT_SECONDS = 0.5
+RECONNECT_SECONDS = 6.0
+"""Whoever lost the answer to COMMIT waits so long for the database: of its caller's ten seconds some must be left."""
 
 _PARAMETER = re.compile(r"%[(](\w+)[)]s")
 _RETRIED = frozenset(
@@ -177,18 +179,15 @@ def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = No
 
     `committed` tells, over a new connection, whether the transaction's effect stands; it is asked when the connection
     broke at COMMIT. Without it such a break raises DATABASE_UNAVAILABLE, which is right for work that the caller
-    repeats anyway. Raises OVERLOADED when contention does not end, DATABASE_UNAVAILABLE when the database is away.
+    repeats anyway. Raises OVERLOADED when contention does not end, DATABASE_UNAVAILABLE when the database is away; its
+    cause is a CommitUnknown when the transaction may stand.
     """
     for attempt in range(1, MAX_TRIES + 1):
         try:
             with _database_errors():
                 return _once(work)
         except CommitUnknown as unknown:
-            if committed is None or not reconnect():
-                raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
-            with _database_errors():
-                stands = committed()
-            if stands:
+            if _stands(committed, unknown):
                 return unknown.args[0]  # type: ignore[no-any-return]
         except CoreError as refusal:
             if attempt == MAX_TRIES or getattr(refusal.__cause__, "pgcode", None) not in _RETRIED:
@@ -282,9 +281,22 @@ def _leave(transaction: Any, failure: BaseException) -> None:
         database.manual_close()  # the connection is gone, and the transaction with it
 
 
+def _stands(committed: Callable[[], bool] | None, unknown: CommitUnknown) -> bool:
+    """Whether the transaction stands. Raises DATABASE_UNAVAILABLE while nobody can say."""
+    if committed is not None and reconnect():
+        try:
+            with _database_errors():
+                return committed()
+        except CoreError as failure:
+            if failure.family is not Family.UNAVAILABLE:
+                raise
+    raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
+
+
 def reconnect() -> bool:
     """A new connection for this thread after one broke; False when the database stays away."""
-    for _ in range(20):
+    end = time.monotonic() + RECONNECT_SECONDS
+    while time.monotonic() < end:
         try:
             if not database.is_closed():
                 database.manual_close()

@@ -1,14 +1,19 @@
 """Between intent and answer: what a 503 may mean, and what comes of an order or refund that was left half way."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from unittest import mock
 
+import psycopg2
 import pytest
 
 from core_service.application import callback_attempts, callbacks, finance, provider_asking
 from core_service.calls import Call, OperatorIdentity, Principal
 from core_service.providers.base import PaymentReport, PaymentState, RefundReport, RefundState
-from core_service.storage.database import execute, fetch_all
+from core_service.storage import database as storage
+from core_service.storage.database import database, execute, fetch_all, in_transaction
 from tests.core_service.fake_provider import (
     payment_notice,
     refund_notice,
@@ -23,6 +28,7 @@ from tests.core_service.shop import (
     Shop,
     bind,
     count,
+    end_leases,
     make_due,
     refusal_of,
 )
@@ -46,6 +52,63 @@ def mend_database() -> None:
 def refund_status() -> str:
     (row,) = fetch_all("SELECT status FROM refunds")
     return str(row["status"])
+
+
+@contextmanager
+def silent_commit() -> Iterator[None]:
+    """The next COMMIT is done and not answered, and then the database stays away for longer than anybody waits."""
+    done, execute_sql, commit = [], database.execute_sql, database.commit
+
+    def lose(value: object) -> object:
+        done.append(value)
+        database.connection().close()
+        message = "server closed the connection unexpectedly"
+        raise psycopg2.OperationalError(message)
+
+    def committing() -> object:
+        return lose(commit())
+
+    def connect(**_: object) -> None:
+        message = "connection refused"
+        raise psycopg2.OperationalError(message)
+
+    def statement(sql: str, parameters: object = None) -> object:
+        value = execute_sql(sql, parameters)
+        # In a transaction the break comes at COMMIT, outside one the statement commits itself.
+        return lose(value) if "external_order_id" in sql and not in_transaction() else value
+
+    with (
+        mock.patch.object(storage, "RECONNECT_SECONDS", 0.3),
+        mock.patch.object(database, "execute_sql", statement),
+        mock.patch.object(database, "commit", committing),
+        mock.patch.object(database, "connect", connect),
+    ):
+        yield
+    assert len(done) == 1
+    storage.reconnect()
+
+
+@pytest.mark.parametrize("key", [None, "k1"])
+@pytest.mark.parametrize("channel", [LOCAL, REMOTE])
+def test_v18_an_intent_that_may_stand_is_no_503(shop: Shop, channel: str, key: str | None) -> None:
+    shop.create()  # statements are prepared, the merchant is known
+    with silent_commit():
+        refused = refusal_of(lambda: shop.ask_create(channel, "A-1", key=key))
+    assert refused == "PROVIDER_TIMEOUT"
+    assert count("payment_orders") == 2
+    if key is not None:
+        end_leases()
+    shop.ask_create(channel, "A-1", key=key)
+    (order,) = fetch_all("SELECT checkout_url FROM payment_orders WHERE external_order_id = 'A-1'")
+    assert order["checkout_url"]
+
+
+def test_v18_a_refund_that_may_be_reserved_is_no_503(shop: Shop) -> None:
+    order = shop.paid(REMOTE)
+    with silent_commit():
+        refused = refusal_of(lambda: shop.ask_refund(order.id, "10.00", "R-1"))
+    assert refused == "PROVIDER_TIMEOUT"
+    assert shop.order(order.id).refund_reserved_fen == 1000
 
 
 @pytest.mark.parametrize("key", [None, "k1"])

@@ -52,12 +52,21 @@ def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bo
         raise idempotency.in_progress(call) from None
     except CoreError as failure:
         if isinstance(failure.__cause__, CommitUnknown):
-            raise outcome_open() from failure
+            raise nobody_knows(call) from failure
         raise
     access.nonce_spent(call)
     if isinstance(outcome, CoreError):
         raise outcome
     return outcome
+
+
+def nobody_knows(call: Call) -> CoreError:
+    """What to raise when it cannot be learned whether a COMMIT stands.
+
+    The nonce may be spent too; spending it again would make the call a replay of itself.
+    """
+    access.nonce_spent(call)
+    return outcome_open()
 
 
 def _stands(call: Call, stands: Callable[[], bool]) -> bool:

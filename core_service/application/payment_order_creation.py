@@ -204,8 +204,7 @@ class _Creation:
         try:
             attempt = order_creation.attempt(values, self.event, access.nonce_of(unspent), new_key)
         except CommitUnknown:
-            with effects.once_intended():
-                attempt = self._after_break()
+            attempt = self._after_break()
         if not self._has_spent(attempt):
             return None
         if new_key is not None:
@@ -249,10 +248,16 @@ class _Creation:
         return True
 
     def _after_break(self) -> Attempt:
-        """What the statement had done when the connection broke. Raises DATABASE_UNAVAILABLE.
+        """What the statement had done when the connection broke. Raises PROVIDER_TIMEOUT when nobody can say.
 
         A nonce that is spent does not say by whom: this may be the second request with it, so it goes no further.
         """
+        try:
+            return self._learned()
+        except CoreError as failure:
+            raise effects.nobody_knows(self.call) from failure
+
+    def _learned(self) -> Attempt:
         if not reconnect():
             raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
         if payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None:

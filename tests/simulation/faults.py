@@ -25,6 +25,7 @@ RATES = {
     "db.commit_failed": 0.012,
     "db.commit_lost_before": 0.008,
     "db.commit_lost_after": 0.01,
+    "db.stays_away": 0.4,  # of those whose COMMIT was lost
     # Calls to a provider.
     "provider.unreachable": 0.07,
     "provider.no_answer": 0.09,

@@ -74,6 +74,8 @@ class Hooks:
         self._faults = faults
         self._clock = clock
         self.findings: list[str] = []
+        self._away_until: dict[str, float] = {}
+        """Actor → when a server that it lost takes connections again."""
 
     def point(self, kind: str, name: str) -> None:
         """Others may go on here, or this actor's process may die."""
@@ -123,7 +125,11 @@ class Hooks:
                 failpoints.observe(None)
 
     def _on_connect(self, real: "_Driver", named: dict[str, Any]) -> Any:
-        if current_actor() is not None and self._faults.strikes("db.connect_refused"):
+        actor = current_actor()
+        if actor is not None and (
+            self._clock.seconds < self._away_until.get(actor.name, 0.0)
+            or self._faults.strikes("db.connect_refused")
+        ):
             raise psycopg2.OperationalError("connection refused")
         return real.connect(**named)
 
@@ -137,14 +143,16 @@ class Hooks:
         if actor is not None:
             self.point("statement", " ".join(sql.split()[:3]))
             self._break_statement(sql, real.execute)
+        commits = not storage.in_transaction()
         try:
-            return real.execute(
-                sql if storage.in_transaction() else self._clock.told() + sql, params
-            )
+            done = real.execute(self._clock.told() + sql if commits else sql, params)
         finally:
             if actor is not None and actor.is_blocked:
                 # The lock is ours at last, while whoever let it go still holds the baton.
                 actor.pass_baton()
+        if actor is not None and commits and _writes(sql):
+            self._lose_answer()
+        return done
 
     def _on_sleep(self, seconds: float) -> None:
         self._clock.advance(seconds)
@@ -158,16 +166,28 @@ class Hooks:
             real.execute("SELECT sim.fail('40001')")
         if self._faults.strikes("db.commit_lost_before"):
             self._lose_connection()
+            self._stay_away()
         done = real.commit()
-        if self._faults.strikes("db.commit_lost_after"):
-            self._lose_connection()
-            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+        self._lose_answer()
         return done
 
+    def _lose_answer(self) -> None:
+        """Of what is committed."""
+        if self._faults.strikes("db.commit_lost_after"):
+            self._lose_connection()
+            self._stay_away()
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    def _stay_away(self) -> None:
+        """For a little longer than anybody waits."""
+        actor = current_actor()
+        assert actor is not None
+        if self._faults.strikes("db.stays_away"):
+            self._away_until[actor.name] = self._clock.seconds + storage.RECONNECT_SECONDS + 1.0
+
     def _break_statement(self, sql: str, execute: Callable[..., Any]) -> None:
-        is_write = not sql.lstrip().upper().startswith("SELECT")
         for name, state in SQLSTATES.items():
-            if (is_write or name not in WRITES_ONLY) and self._faults.strikes(name):
+            if (_writes(sql) or name not in WRITES_ONLY) and self._faults.strikes(name):
                 execute("SELECT sim.fail(%s)", (state,))
         if self._faults.strikes("db.connection_lost"):
             self._lose_connection()
@@ -179,6 +199,10 @@ class Hooks:
         backend = connection.info.backend_pid
         connection.close()
         self._scheduler.await_end_of(backend)
+
+
+def _writes(sql: str) -> bool:
+    return not sql.lstrip().upper().startswith("SELECT")
 
 
 @dataclass(frozen=True)

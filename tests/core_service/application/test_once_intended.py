@@ -92,9 +92,11 @@ def silent_commit() -> Iterator[None]:
 @pytest.mark.parametrize("channel", [LOCAL, REMOTE])
 def test_v18_an_intent_that_may_stand_is_no_503(shop: Shop, channel: str, key: str | None) -> None:
     shop.create()  # statements are prepared, the merchant is known
+    call = shop.call(key)
     with silent_commit():
-        refused = refusal_of(lambda: shop.ask_create(channel, "A-1", key=key))
+        refused = refusal_of(lambda: shop.ask_create(channel, "A-1", call=call))
     assert refused == "PROVIDER_TIMEOUT"
+    assert call.unspent_nonce is None, "spending it again behind the call would be a replay"
     assert count("payment_orders") == 2
     if key is not None:
         end_leases()

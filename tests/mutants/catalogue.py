@@ -372,9 +372,30 @@ MUTANTS = (
     Mutant(
         "a lost connection at COMMIT is a failure",
         "core_service/storage/database.py",
-        "            if stands:\n                return unknown.args[0]",
-        "            if stands and not unknown:\n                return unknown.args[0]",
+        "            if _stands(committed, unknown):",
+        "            if _stands(committed, unknown) and not unknown:",
         ("tests/core_service/storage/test_database.py",),
+    ),
+    Mutant(
+        "a COMMIT that may stand is answered as if nothing was done",
+        "core_service/application/effects.py",
+        "            raise nobody_knows(call) from failure",
+        "            raise",
+        (f"{APPLICATION}test_once_intended.py",),
+    ),
+    Mutant(
+        "a nonce is spent again behind an open outcome",
+        "core_service/application/effects.py",
+        "    access.nonce_spent(call)\n    return outcome_open()",
+        "    return outcome_open()",
+        (f"{APPLICATION}test_once_intended.py",),
+    ),
+    Mutant(
+        "a core that died has done nothing",
+        "rest_edge/core_connection.py",
+        "method.idempotency_operation and is_outcome_open(failure)",
+        "method.idempotency_operation and not is_outcome_open(failure)",
+        ("tests/rest_edge/test_transcoding.py",),
     ),
     Mutant(
         "contention is not retried",

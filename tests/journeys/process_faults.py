@@ -58,13 +58,23 @@ class ProcessFaults:
 
         return strike
 
-    def _kill_database(self, _chance: Random) -> bool:
-        return _signal(postmaster_id(self._rough.stack), signal.SIGKILL, _chance)
+    def _postmaster(self) -> int | None:
+        """None while a server that was killed is being started again."""
+        with suppress(ValueError, IndexError, FileNotFoundError):
+            return postmaster_id(self._rough.stack)
+        return None
+
+    def _kill_database(self, chance: Random) -> bool:
+        server = self._postmaster()
+        return server is not None and _signal(server, signal.SIGKILL, chance)
 
     def _stop_backend(self, chance: Random) -> bool:
         """One session's server process stands still: a statement that does not end."""
+        server = self._postmaster()
+        if server is None:
+            return False
         with suppress(psutil.NoSuchProcess):
-            children = psutil.Process(postmaster_id(self._rough.stack)).children()
+            children = psutil.Process(server).children()
             serving = sorted(c.pid for c in children if "novapay" in " ".join(c.cmdline()))
             return bool(serving) and _signal(chance.choice(serving), signal.SIGSTOP, chance)
         return False

@@ -250,19 +250,19 @@ class _Creation:
     def _after_break(self) -> Attempt:
         """What the statement had done when the connection broke. Raises PROVIDER_TIMEOUT when nobody can say.
 
-        A nonce that is spent does not say by whom: this may be the second request with it, so it goes no further.
+        A nonce that is spent does not say by whom: this may be the second request with it, so without its order it goes
+        no further.
         """
+        if not reconnect():
+            raise effects.nobody_knows(self.call)
         try:
-            return self._learned()
+            stands = payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None
+            is_spent = access.is_nonce_spent(self.call)
         except CoreError as failure:
             raise effects.nobody_knows(self.call) from failure
-
-    def _learned(self) -> Attempt:
-        if not reconnect():
-            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
-        if payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None:
+        if stands:
             return Attempt(Outcome.MADE)
-        if access.is_nonce_spent(self.call):
+        if is_spent:
             raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
         return Attempt(Outcome.NOTHING)
 

@@ -288,8 +288,8 @@ def _stands(committed: Callable[[], bool] | None, unknown: CommitUnknown) -> boo
             with _database_errors():
                 return committed()
         except CoreError as failure:
-            if failure.family is not Family.UNAVAILABLE:
-                raise
+            if failure.family is not Family.UNAVAILABLE or failure.__cause__ is None:
+                raise  # it knows
     raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
 
 

@@ -166,8 +166,6 @@ class Endpoints:
         self.arrivals: list[Arrival] = []
         self._hooks, self._faults, self._clock, self._secrets = hooks, faults, clock, secrets
         self._under_way: dict[str, list[_Request]] = {}
-        self.leased: Callable[[str], bool] = lambda _delivery_id: True
-        """Whether whoever sends a delivery still may: a process that stood still in between cannot know."""
 
     def request(
         self, _method: str, _url: str, *, headers: Mapping[str, str], body: bytes, timeout_seconds: float
@@ -191,7 +189,7 @@ class Endpoints:
         self, delivery_id: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
     ) -> _Request:
         now = self._clock.seconds
-        request = _Request(now, now + timeout_seconds, not self.leased(delivery_id))
+        request = _Request(now, now + timeout_seconds, self._hooks.has_lost_lease())
         others = self._under_way.setdefault(delivery_id, [])
         if not request.was_paused and any(o.until > now and not o.was_paused for o in others):
             self._hooks.findings.append(f"V10 two requests of {delivery_id} at once")

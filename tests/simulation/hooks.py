@@ -3,6 +3,7 @@
 Everything is put back at the end. What is replaced belongs to drivers and to Python; our own code runs as it is.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -76,6 +77,8 @@ class Hooks:
         self.findings: list[str] = []
         self._away_until: dict[str, float] = {}
         """Actor → when a server that it lost takes connections again."""
+        self._leases: dict[int, float] = {}
+        """Thread → until when the delivery that it sends is its own."""
 
     def point(self, kind: str, name: str) -> None:
         """Others may go on here, or this actor's process may die."""
@@ -94,6 +97,10 @@ class Hooks:
         if storage.in_transaction():
             self.findings.append(f"V22 {name} is called inside a transaction")
         self.point(kind, name)
+
+    def has_lost_lease(self) -> bool:
+        """Whether whoever sends a delivery no longer may: a process that stood still in between cannot know."""
+        return self._clock.seconds > self._leases[threading.get_ident()]
 
     def _die(self, actor: Actor, name: str) -> None:
         actor.is_dead = True
@@ -115,6 +122,8 @@ class Hooks:
                 (time, "monotonic", lambda: self._clock.seconds),
             ):
                 stack.enter_context(mock.patch.object(target, name, replacement))
+            send = self._noting_lease(callback_attempts._post)
+            stack.enter_context(mock.patch.object(callback_attempts, "_post", send))
             virtual = _datetime_of(self._clock)
             for module in (callback_attempts, callbacks, provider_asking, audit, fake_provider):
                 stack.enter_context(mock.patch.object(module, "datetime", virtual))
@@ -123,6 +132,13 @@ class Hooks:
                 yield
             finally:
                 failpoints.observe(None)
+
+    def _noting_lease(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(attempt: callback_attempts.Attempt, merchant: Any) -> Any:
+            self._leases[threading.get_ident()] = attempt.lease_ends
+            return send(attempt, merchant)
+
+        return noted
 
     def _on_connect(self, real: "_Driver", named: dict[str, Any]) -> Any:
         actor = current_actor()

@@ -175,7 +175,6 @@ class World:
         self.providers = {channel: self._provider(channel) for channel in (LOCAL, REMOTE)}
         secrets = {m.code: m.notify_secret for m in self.ground.merchants.values()}
         self.endpoints = Endpoints(self.hooks, self.faults, self.clock, secrets)
-        self.endpoints.leased = self._is_leased
         callback_attempts._client = self.endpoints  # type: ignore[assignment]  # the outside
         self.findings = self.hooks.findings
 
@@ -188,12 +187,6 @@ class World:
         registry._BY_CHANNEL[channel] = provider
         registry._BY_CALLBACK[provider.provider_code] = provider
         return provider
-
-    def _is_leased(self, delivery_id: str) -> bool:
-        rows = self.ground.window.rows(
-            "SELECT 1 FROM deliveries WHERE id = %s AND lease_until >= now()", (delivery_id,)
-        )
-        return bool(rows)
 
     def orders(self) -> list[dict[str, Any]]:
         """Every order there is, in an order that does not depend on random ids."""

@@ -29,6 +29,7 @@ def test_v18_a_core_that_died_behind_its_commit_leaves_the_outcome_open(
     broken = merchant.post("/api/payment-orders", body, idempotency_key=key)
     assert rough_stack.has_struck("c5")
     assert (broken.status, broken.code) == (500, "PROVIDER_TIMEOUT")
+    rough_stack.until_healthy()  # no connection leads to the dead process any more
     again = merchant.post("/api/payment-orders", body, idempotency_key=key)
     assert again.status == 200
     assert again.headers["x-novapay-idempotency-status"] == "replayed"
@@ -49,6 +50,7 @@ def test_v18_the_same_of_closing_and_refunding(rough_stack: RoughStack, point: s
     broken = merchant.post(path, body)
     assert rough_stack.has_struck(point)
     assert (broken.status, broken.code) == (500, "PROVIDER_TIMEOUT")
+    rough_stack.until_healthy()  # no connection leads to the dead process any more
     assert merchant.post(path, body).status == 200
 
 

@@ -72,7 +72,7 @@ def edge_program(settings: Settings) -> Program:
         "edge",
         edge_command(),
         edge_environment(shared_environment(settings)),
-        is_ready=lambda: is_healthy(settings.http_bind),
+        is_ready=lambda: is_healthy(settings.http_bind, "/api/health"),
     )
 
 
@@ -82,7 +82,8 @@ def sandbox_program(settings: Settings) -> Program:
         "sandbox",
         sandbox_command(),
         without_core_secrets(shared_environment(settings)),
-        is_ready=lambda: accepts_connections(settings.sandbox_bind),
+        # Listening is not enough: its first start makes the test keys, which takes seconds on a busy machine.
+        is_ready=lambda: is_healthy(settings.sandbox_bind, "/health"),
         stop_timeout_seconds=10,
     )
 
@@ -163,12 +164,12 @@ class ServingProbe:
         return self._is_serving
 
 
-def is_healthy(bind: str) -> bool:
-    """Tell whether the edge on this machine answers its health check with 200."""
+def is_healthy(bind: str, path: str) -> bool:
+    """Tell whether a web server on this machine answers its health check with 200."""
     host, port = _reachable(bind)
     connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/api/health")
+        connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

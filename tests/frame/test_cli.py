@@ -13,12 +13,13 @@ import grpc
 import psycopg2
 import pytest
 
-from core_service.cli import main
+from core_service.cli import main, programs
 from core_service.cli.failure import CommandFailed
 from core_service.cli.parser import build_parser
 from core_service.cli.programs import edge_environment, refuse_taken
 from core_service.errors import CoreError
 from core_service.rpc.error_details import status_of
+from core_service.settings import Settings
 from core_service.storage import database, sealed_places
 from core_service.storage.secret_box import SecretBox
 from novapay.access.v1 import access_service_pb2 as access
@@ -218,6 +219,18 @@ def test_a_taken_unix_socket_is_named(data_dir: Path) -> None:
         with pytest.raises(CommandFailed, match="NOVAPAY_GRPC_BIND"):
             refuse_taken({"NOVAPAY_GRPC_BIND": f"unix:{path}"})
     refuse_taken({"NOVAPAY_GRPC_BIND": f"unix:{path}"})  # left behind by a dead server
+
+
+def test_a_sandbox_that_listens_without_answering_is_not_ready(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bind = f"127.0.0.1:{listener.getsockname()[1]}"
+        settings = Settings.load({"NOVAPAY_DATA_DIR": str(data_dir), "NOVAPAY_SANDBOX_BIND": bind})
+        monkeypatch.setattr(programs, "PROBE_TIMEOUT_SECONDS", 0.2)
+        is_ready = programs.sandbox_program(settings).is_ready
+        assert is_ready is not None
+        assert not is_ready()
 
 
 def test_the_edge_gets_no_secret_of_the_core() -> None:

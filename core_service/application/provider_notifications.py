@@ -209,11 +209,11 @@ class _Receipt:
         raise CoreError(_INVALID)
 
     def _own_order(self, order_id: str) -> PaymentOrderRow:
-        view = payment_orders.find_view(self.merchant.facts.id, order_id)
-        if view is None or view.order.account_id != self.account.id:
+        order = payment_orders.find(self.merchant.facts.id, order_id)
+        if order is None or order.account_id != self.account.id:
             self.keep_rejected("order_unknown")
             raise CoreError(_NOT_FOUND)
-        return view.order
+        return order
 
     def _event(self) -> Event:
         return Event("provider", "notification", self.call.request_id)

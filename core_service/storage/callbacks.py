@@ -12,7 +12,7 @@ about them.
 from dataclasses import dataclass
 from datetime import datetime
 
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one, write
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,20 @@ class FinishedAttempt:
     """Until it is due again; None: not any more."""
 
 
-def insert(delivery: NewDelivery, *, now: datetime) -> bool:
-    """Puts a delivery into the outbox, due at once; False when this status is there already."""
-    inserted = execute(
-        """
-        INSERT INTO deliveries (merchant_id, id, order_id, refund_id, subject_id, event,
-                                resulting_status, body, status, due_at, created_at, updated_at)
-        VALUES (%(merchant_id)s, %(id)s, %(order_id)s, %(refund_id)s, %(subject_id)s, %(event)s,
-                %(resulting_status)s, %(body)s, 'PENDING', now(), %(now)s, %(now)s)
-        ON CONFLICT (merchant_id, subject_id, resulting_status) DO NOTHING
-        """,
-        {**vars(delivery), "subject_id": delivery.subject_id, "now": now},
-    )
-    return inserted == 1
+_INSERT = Prepared(
+    """
+    INSERT INTO deliveries (merchant_id, id, order_id, refund_id, subject_id, event,
+                            resulting_status, body, status, due_at, created_at, updated_at)
+    VALUES (%(merchant_id)s, %(id)s, %(order_id)s, %(refund_id)s, %(subject_id)s, %(event)s,
+            %(resulting_status)s, %(body)s, 'PENDING', now(), %(now)s, %(now)s)
+    ON CONFLICT (merchant_id, subject_id, resulting_status) DO NOTHING
+    """
+)
+
+
+def insert(delivery: NewDelivery, *, now: datetime) -> None:
+    """Puts a delivery into the outbox, due at once, unless this status is there already."""
+    write(_INSERT, {**vars(delivery), "subject_id": delivery.subject_id, "now": now})
 
 
 # Takes what `chosen` names: closes the attempt of a worker that died, opens the next one.
@@ -194,30 +195,35 @@ def claim_one(
     return _claimed(row) if row else None
 
 
+_RECORD_ATTEMPT = Prepared(
+    """
+    WITH mine AS (
+        UPDATE deliveries
+        SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE %(next_status)s END,
+            due_at = coalesce(now() + %(pause_seconds)s * interval '1 second', due_at),
+            delivered_at = coalesce(delivered_at, CASE WHEN %(delivered)s THEN now() END),
+            lease_until = NULL,
+            updated_at = now()
+        WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s
+          AND lease_until IS NOT NULL
+        RETURNING merchant_id, id, token
+    )
+    UPDATE delivery_attempts a
+    SET finished_at = now(),
+        outcome = CASE WHEN %(delivered)s THEN 'delivered' ELSE 'failed' END,
+        url = %(url)s, request_headers = %(request_headers)s, http_status = %(http_status)s,
+        response_body = %(response_body)s, error = %(error)s, duration_ms = %(duration_ms)s
+    FROM mine m
+    WHERE a.merchant_id = m.merchant_id AND a.delivery_id = m.id AND a.token = m.token
+      AND a.finished_at IS NULL
+    """
+)
+
+
 def record_attempt(claimed: ClaimedDelivery, finished: FinishedAttempt) -> bool:
     """Closes the attempt and moves its delivery on; False when another worker has taken over."""
     closed = execute(
-        """
-        WITH mine AS (
-            UPDATE deliveries
-            SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE %(next_status)s END,
-                due_at = coalesce(now() + %(pause_seconds)s * interval '1 second', due_at),
-                delivered_at = coalesce(delivered_at, CASE WHEN %(delivered)s THEN now() END),
-                lease_until = NULL,
-                updated_at = now()
-            WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s
-              AND lease_until IS NOT NULL
-            RETURNING merchant_id, id, token
-        )
-        UPDATE delivery_attempts a
-        SET finished_at = now(),
-            outcome = CASE WHEN %(delivered)s THEN 'delivered' ELSE 'failed' END,
-            url = %(url)s, request_headers = %(request_headers)s, http_status = %(http_status)s,
-            response_body = %(response_body)s, error = %(error)s, duration_ms = %(duration_ms)s
-        FROM mine m
-        WHERE a.merchant_id = m.merchant_id AND a.delivery_id = m.id AND a.token = m.token
-          AND a.finished_at IS NULL
-        """,
+        _RECORD_ATTEMPT,
         {
             **vars(finished),
             "merchant_id": claimed.merchant_id,

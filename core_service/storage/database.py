@@ -34,7 +34,8 @@ POOL_WAIT_SECONDS = 0.5
 RECONNECT_SECONDS = 6.0
 """Whoever lost the answer to COMMIT waits so long for the database: of its caller's ten seconds some must be left."""
 
-_PARAMETER = re.compile(r"%[(](\w+)[)]s")
+_peewee_errors = peewee.__exception_wrapper__  # type: ignore[attr-defined]  # the library has no types
+_PARAMETER = re.compile(r"%(?:[(](\w+)[)])?s")
 _RETRIED = frozenset(
     {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED, errorcodes.LOCK_NOT_AVAILABLE}
 )
@@ -46,16 +47,39 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has 
     """The pool, but for how it looks at a connection before giving it out: without a statement to the server.
 
     Nothing is ever sent to an idle session except its end, so one whose socket has something to read is over.
-    While a thread waits for the server it does not have its turn.
+    While a thread waits for the server it does not have its turn. BEGIN and whatever is written without waiting
+    (`write`) leaves in one message with the next statement.
     """
+
+    def begin(self, *_: Any) -> None:
+        self.connection().unsent.append("BEGIN")
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         with turns.elsewhere():
-            return super().execute_sql(sql, params)
+            unsent = self._take_unsent()
+            if not unsent:
+                return super().execute_sql(sql, params)
+            with _peewee_errors:
+                cursor = self.cursor()
+                cursor.execute(_message(*unsent, cursor.mogrify(sql, params or ()).decode()))
+                return cursor
 
-    def commit(self) -> Any:
-        with turns.elsewhere():
-            return super().commit()
+    def commit(self) -> None:
+        unsent = self._take_unsent()
+        if unsent == ["BEGIN"]:
+            return  # nothing was asked of the server
+        with turns.elsewhere(), _peewee_errors:
+            self.cursor().execute(_message(*unsent, "COMMIT"))
+
+    def rollback(self) -> None:
+        if self._take_unsent()[:1] != ["BEGIN"]:
+            super().rollback()
+
+    def _take_unsent(self) -> list[str]:
+        connection = self.connection()
+        unsent: list[str] = connection.unsent
+        connection.unsent = []
+        return unsent
 
     def _is_closed(self, conn: Any) -> bool:
         if conn.closed or conn.get_transaction_status() != extensions.TRANSACTION_STATUS_IDLE:
@@ -65,20 +89,22 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has 
         return bool(waiting.poll(0))
 
     def _can_reuse(self, conn: Any) -> bool:
+        conn.unsent = []  # of a transaction that was left without its end
         return not conn.led_to_standby and bool(super()._can_reuse(conn))
 
 
 class _Connection(extensions.connection):
-    """Remembers which statements its session has prepared, and whether it ended at a standby."""
+    """Remembers what its session has prepared, what is still to be sent, and whether it ended at a standby."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
+        self.unsent: list[str] = []
         self.led_to_standby = False
 
 
 class Prepared:
-    """A constant statement that each connection plans once; parameters by name, as `%(name)s`.
+    """A constant statement that each connection plans once; parameters all by name, `%(name)s`, or all by place, `%s`.
 
     The server infers their types, so one that stands alone in a SELECT list needs a cast.
     """
@@ -86,17 +112,18 @@ class Prepared:
     __slots__ = ("_execute", "_name", "_prepare", "sql")
 
     def __init__(self, sql: str) -> None:
-        names: list[str] = []
+        places: list[str] = []
 
         def number(match: re.Match[str]) -> str:
-            if match[1] not in names:
-                names.append(match[1])
-            return f"${names.index(match[1]) + 1}"
+            if match[1] is None or match[0] not in places:
+                places.append(match[0])
+                return f"${len(places)}"
+            return f"${places.index(match[0]) + 1}"
 
         self.sql = sql
         self._name = f"s{sha256(sql.encode()).hexdigest()[:16]}"
         self._prepare = f"PREPARE {self._name} AS {_PARAMETER.sub(number, sql)}"
-        self._execute = f"EXECUTE {self._name} ({', '.join(f'%({name})s' for name in names)})"
+        self._execute = f"EXECUTE {self._name} ({', '.join(places)})"
 
     def for_connection(self, connection: Any) -> str:
         """What to execute there; prepares it the first time."""
@@ -231,6 +258,23 @@ def execute(sql: Statement, parameters: Parameters = ()) -> int:
     return int(_execute(sql, parameters).rowcount)
 
 
+def write(sql: Statement, parameters: Parameters = ()) -> None:
+    """Runs a constant statement that nobody waits for.
+
+    In a transaction it leaves with the next one that somebody waits for, or with COMMIT, and what is wrong with it
+    shows there.
+    """
+    if not in_transaction():
+        execute(sql, parameters)
+        return
+    with _database_errors():
+        connection = database.connection()
+        if isinstance(sql, Prepared):
+            sql = sql.for_connection(connection)
+        with connection.cursor() as cursor:
+            connection.unsent.append(cursor.mogrify(sql, parameters).decode())
+
+
 def commit_one(sql: Statement, parameters: Mapping[str, Any]) -> Row | None:
     """The only row of a statement that is a transaction by itself; CommitUnknown when the connection broke.
 
@@ -272,6 +316,10 @@ def _once(work: Callable[[], T]) -> T:
             raise CommitUnknown(value) from failure
         raise
     return value
+
+
+def _message(*statements: str) -> str:
+    return "; ".join(statements)
 
 
 def _leave(transaction: Any, failure: BaseException) -> None:

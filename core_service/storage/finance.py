@@ -4,7 +4,16 @@ from datetime import datetime
 
 from core_service.domain.ids import new_id
 from core_service.domain.ledger import Line
-from core_service.storage.database import execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, execute, fetch_all, fetch_one, write
+
+_JOURNAL_ROW = Prepared(
+    "INSERT INTO journals (merchant_id, id, kind, source, order_id, refund_id, created_at) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+)
+_LINES = Prepared(
+    "INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) "
+    "SELECT %s, %s, * FROM unnest(%s::integer[], %s::text[], %s::bigint[])"
+)
 
 
 def post(
@@ -19,14 +28,9 @@ def post(
 ) -> None:
     """Books one thing, once: a second posting of the same source violates a unique key."""
     journal_id = new_id("jn")
-    execute(
-        "INSERT INTO journals (merchant_id, id, kind, source, order_id, refund_id, created_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        (merchant_id, journal_id, kind, source, order_id, refund_id, now),
-    )
-    execute(
-        "INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) "
-        "SELECT %s, %s, * FROM unnest(%s::integer[], %s::text[], %s::bigint[])",
+    write(_JOURNAL_ROW, (merchant_id, journal_id, kind, source, order_id, refund_id, now))
+    write(
+        _LINES,
         (
             merchant_id,
             journal_id,

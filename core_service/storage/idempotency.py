@@ -6,6 +6,7 @@ from datetime import datetime
 from core_service.errors import CoreError
 from core_service.storage.database import (
     LOCK_TIMEOUT_MS,
+    Prepared,
     Row,
     execute,
     fetch_one,
@@ -41,13 +42,13 @@ class KeyBusy(Exception):
     """The first request with the key holds it in a transaction that does not end; this transaction is dead."""
 
 
-_CLAIM = f"""
+_CLAIM = Prepared(f"""
 INSERT INTO idempotency_keys (merchant_id, operation, key, fingerprint, lease_until, created_at)
 SELECT %s, %s, %s, %s, now() + make_interval(secs => %s), %s
 FROM set_config('lock_timeout', '{KEY_WAIT_MS}', true)
 ON CONFLICT (merchant_id, operation, key) DO NOTHING
 RETURNING set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true)
-"""  # noqa: S608 (numbers of ours)
+""")  # noqa: S608 (numbers of ours)
 
 
 def claim(scope: Scope, fingerprint: bytes, *, lease_seconds: int, now: datetime) -> bool:
@@ -66,13 +67,15 @@ def claim(scope: Scope, fingerprint: bytes, *, lease_seconds: int, now: datetime
     return row is not None
 
 
+_FIND = Prepared(
+    "SELECT fingerprint, token, lease_until >= now() AS is_leased, resource_id, outcome, response "
+    "FROM idempotency_keys WHERE merchant_id = %s AND operation = %s AND key = %s"
+)
+
+
 def find(scope: Scope) -> KeyRow | None:
     """What is stored under a key."""
-    row = fetch_one(
-        "SELECT fingerprint, token, lease_until >= now() AS is_leased, resource_id, outcome, response "
-        "FROM idempotency_keys WHERE merchant_id = %s AND operation = %s AND key = %s",
-        (scope.merchant_id, scope.operation, scope.key),
-    )
+    row = fetch_one(_FIND, (scope.merchant_id, scope.operation, scope.key))
     return None if row is None else key_row(row)
 
 
@@ -100,14 +103,19 @@ def take_over(scope: Scope, *, lease_seconds: int) -> int | None:
     return None if row is None else int(row["token"])
 
 
+_FINISH = Prepared(
+    "UPDATE idempotency_keys SET outcome = %s, response = %s, resource_id = %s "
+    "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL"
+)
+
+
 def finish(
     scope: Scope, token: int, *, outcome: str, response: bytes, resource_id: str | None
 ) -> bool:
     """Stores the final answer; False when the key was taken over meanwhile."""
     return bool(
         execute(
-            "UPDATE idempotency_keys SET outcome = %s, response = %s, resource_id = %s "
-            "WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",
+            _FINISH,
             (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, token),
         )
     )

@@ -47,35 +47,36 @@ def load(merchant_id: str) -> MerchantRows | None:
     )
 
 
+_BY_ID = Prepared("SELECT id, version FROM merchants WHERE id = %s")
+_BY_CODE = Prepared("SELECT id, version FROM merchants WHERE code = %s")
+_BY_KEY = Prepared(
+    "SELECT m.id, m.version FROM credentials c JOIN merchants m ON m.id = c.merchant_id "
+    "WHERE c.key_id = %s"
+)
+_BY_ACCOUNT = Prepared(
+    "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
+    "WHERE a.id = %s"
+)
+
+
 def version_by_id(merchant_id: str) -> VersionOf | None:
     """None: no such merchant."""
-    return _version("SELECT id, version FROM merchants WHERE id = %s", merchant_id)
+    return _version(_BY_ID, merchant_id)
 
 
 def version_by_code(code: str) -> VersionOf | None:
     """None: no such merchant."""
-    return _version("SELECT id, version FROM merchants WHERE code = %s", code)
+    return _version(_BY_CODE, code)
 
 
 def version_by_key(key_id: str) -> VersionOf | None:
     """None: no such key."""
-    return _version(
-        "SELECT m.id, m.version FROM credentials c JOIN merchants m ON m.id = c.merchant_id "
-        "WHERE c.key_id = %s",
-        key_id,
-    )
-
-
-_BY_ACCOUNT = Prepared(
-    "SELECT m.id, m.version FROM channel_accounts a JOIN merchants m ON m.id = a.merchant_id "
-    "WHERE a.id = %(account_id)s"
-)
+    return _version(_BY_KEY, key_id)
 
 
 def version_by_account(account_id: str) -> VersionOf | None:
     """None: no such channel account."""
-    row = fetch_one(_BY_ACCOUNT, {"account_id": account_id})
-    return None if row is None else VersionOf(row["id"], row["version"])
+    return _version(_BY_ACCOUNT, account_id)
 
 
 class NonceOutcome(StrEnum):
@@ -161,6 +162,6 @@ def record_last_use(uses: Iterable[tuple[str, str, datetime]]) -> None:
         )
 
 
-def _version(sql: str, parameter: str) -> VersionOf | None:
+def _version(sql: Prepared, parameter: str) -> VersionOf | None:
     row = fetch_one(sql, (parameter,))
     return None if row is None else VersionOf(row["id"], row["version"])

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from core_service.domain.ids import new_id
-from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one, write
 from core_service.storage.merchant_snapshots import (
     SPENDING,
     SPENT,
@@ -85,7 +85,7 @@ class Event:
     detail: str | None = None
 
 
-_INSERT = """
+_INSERT = Prepared("""
 WITH made AS (
     INSERT INTO payment_orders (
         merchant_id, id, external_order_id, channel_code, account_id, amount_fen, currency, fee_rate, fee_fen, subject,
@@ -103,7 +103,7 @@ WITH made AS (
     SELECT merchant_id, id, %(event_id)s, created_at, %(actor)s, 'create', status, %(request_id)s FROM made
 )
 SELECT * FROM made
-"""
+""")
 
 
 def insert(values: dict[str, Any], event: Event) -> PaymentOrderRow | None:
@@ -175,17 +175,28 @@ def find_spending(nonce: Nonce, reference: str) -> tuple[NonceOutcome, OrderView
 _SAYS = ("current", "spent")
 
 
+_VIEW_BY_EXTERNAL_ID = Prepared(_VIEW + "WHERE o.merchant_id = %s AND o.external_order_id = %s")
+
+
 def find_by_external_id(merchant_id: str, external_order_id: str) -> OrderView | None:
     """By the merchant's own id."""
-    where = "WHERE o.merchant_id = %s AND o.external_order_id = %s"
-    return _view(fetch_one(_VIEW + where, (merchant_id, external_order_id)))
+    return _view(fetch_one(_VIEW_BY_EXTERNAL_ID, (merchant_id, external_order_id)))
+
+
+_VIEW_BY_ID = Prepared(_VIEW + "WHERE o.merchant_id = %s AND o.id = %s")
 
 
 def find_view(merchant_id: str, order_id: str) -> OrderView | None:
     """By NovaPay's id, inside one merchant."""
-    return _view(
-        fetch_one(_VIEW + "WHERE o.merchant_id = %s AND o.id = %s", (merchant_id, order_id))
-    )
+    return _view(fetch_one(_VIEW_BY_ID, (merchant_id, order_id)))
+
+
+_FIND = Prepared("SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s")
+
+
+def find(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
+    """The bare order by NovaPay's id, inside one merchant."""
+    return _order(fetch_one(_FIND, (merchant_id, order_id)))
 
 
 def find_by_id(order_id: str) -> PaymentOrderRow | None:
@@ -193,14 +204,12 @@ def find_by_id(order_id: str) -> PaymentOrderRow | None:
     return _order(fetch_one("SELECT * FROM payment_orders WHERE id = %s", (order_id,)))
 
 
+_LOCK = Prepared("SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s FOR UPDATE")
+
+
 def lock(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
     """The order, held until the transaction ends; always before its refunds."""
-    return _order(
-        fetch_one(
-            "SELECT * FROM payment_orders WHERE merchant_id = %s AND id = %s FOR UPDATE",
-            (merchant_id, order_id),
-        )
-    )
+    return _order(fetch_one(_LOCK, (merchant_id, order_id)))
 
 
 def set_checkout(
@@ -212,7 +221,7 @@ def set_checkout(
     now: datetime,
 ) -> None:
     """What the payer needs; leaves the status alone, which a notification may have moved meanwhile."""
-    execute(
+    write(
         "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "
         "WHERE merchant_id = %s AND id = %s",
         (payment_mode, checkout_url, provider_payload, now, order.merchant_id, order.id),
@@ -234,7 +243,7 @@ class Transition:
     failure_message: str | None = None
 
 
-_TRANSITION = """
+_TRANSITION = Prepared("""
 UPDATE payment_orders SET
     status = %(status)s, provider_status = coalesce(%(provider_status)s, provider_status),
     gateway_order_id = coalesce(%(gateway_order_id)s, gateway_order_id),
@@ -243,7 +252,7 @@ UPDATE payment_orders SET
     failure_code = %(failure_code)s, failure_message = %(failure_message)s, ask_at = %(ask_at)s, ask_count = 0
 WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
 RETURNING *
-"""
+""")
 
 
 def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow | None:
@@ -259,11 +268,17 @@ def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow | 
 
 def note_provider_status(order: PaymentOrderRow, provider_status: str, *, now: datetime) -> None:
     """The provider's own word changed, the order's status did not."""
-    execute(
+    write(
         "UPDATE payment_orders SET provider_status = %s, updated_at = %s "
         "WHERE merchant_id = %s AND id = %s AND status = %s",
         (provider_status, now, order.merchant_id, order.id, order.status),
     )
+
+
+_ADD_EVENT = Prepared(
+    "INSERT INTO payment_events (merchant_id, order_id, id, refund_id, at, actor, cause, "
+    "before_status, after_status, detail, request_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
 
 
 def add_event(
@@ -276,12 +291,18 @@ def add_event(
     refund_id: str | None = None,
 ) -> None:
     """One line of the history."""
-    execute(
-        "INSERT INTO payment_events (merchant_id, order_id, id, refund_id, at, actor, cause, "
-        "before_status, after_status, detail, request_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+    write(
+        _ADD_EVENT,
         (order.merchant_id, order.id, new_id("ev"), refund_id, now, event.actor, event.cause, before, after,
          event.detail, event.request_id),
     )  # fmt: skip
+
+
+_ADD_RECEIVED_PAYMENT = Prepared(
+    "INSERT INTO received_payments (merchant_id, order_id, gateway_order_id, amount_fen, paid_at, duplicate, "
+    "first_seen_by, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
+    "ON CONFLICT (merchant_id, order_id, gateway_order_id) DO NOTHING"
+)
 
 
 def add_received_payment(
@@ -296,9 +317,7 @@ def add_received_payment(
     """Keeps a payment that the provider proved; False when it is kept already."""
     return bool(
         execute(
-            "INSERT INTO received_payments (merchant_id, order_id, gateway_order_id, amount_fen, paid_at, duplicate, "
-            "first_seen_by, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
-            "ON CONFLICT (merchant_id, order_id, gateway_order_id) DO NOTHING",
+            _ADD_RECEIVED_PAYMENT,
             (
                 order.merchant_id,
                 order.id,
@@ -318,7 +337,7 @@ def add_anomaly(
     refund_id: str | None = None,
 ) -> None:  # fmt: skip
     """Something for a person; the same finding is kept once."""
-    execute(
+    write(
         "INSERT INTO anomalies (merchant_id, id, kind, order_id, refund_id, fingerprint, detail, created_at) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (merchant_id, kind, fingerprint) DO NOTHING",
         (order.merchant_id, new_id("an"), kind, order.id, refund_id, fingerprint, detail, now),
@@ -409,7 +428,7 @@ def set_next_ask(
     A question that does not count is as good as not asked. Nothing happens when the lease is somebody else's by now, or
     the order has moved on.
     """
-    execute(
+    write(
         "UPDATE payment_orders SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL, "
         "ask_count = ask_count - %s, asked_at = %s, ask_answer = %s, ask_failure = %s "
         "WHERE merchant_id = %s AND id = %s AND ask_token = %s AND status = %s",
@@ -420,7 +439,7 @@ def set_next_ask(
 
 def note_ask(order: PaymentOrderRow, asked: Asked) -> None:
     """Keeps what came of a question that was not a worker's; the newest one stays."""
-    execute(
+    write(
         "UPDATE payment_orders SET asked_at = %(at)s, ask_answer = %(answer)s, ask_failure = %(failure)s "
         "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND (asked_at IS NULL OR asked_at <= %(at)s)",
         {**asked.__dict__, "merchant_id": order.merchant_id, "id": order.id},
@@ -429,7 +448,7 @@ def note_ask(order: PaymentOrderRow, asked: Asked) -> None:
 
 def ask_soon(merchant_id: str, order_id: str, *, seconds: float) -> None:
     """Brings an open order's appointment forward; never nearer than `seconds`, whoever asks and however often."""
-    execute(
+    write(
         "UPDATE payment_orders SET ask_at = now() + make_interval(secs => %s) WHERE merchant_id = %s AND id = %s "
         "AND ask_at > now() + make_interval(secs => %s)",
         (seconds, merchant_id, order_id, seconds),
@@ -438,7 +457,7 @@ def ask_soon(merchant_id: str, order_id: str, *, seconds: float) -> None:
 
 def ask_now(merchant_id: str, order_id: str) -> None:
     """Makes an appointment for an order that is not paid, also for one that has ended."""
-    execute(
+    write(
         "UPDATE payment_orders SET ask_at = now() WHERE merchant_id = %s AND id = %s AND status <> 'SUCCEEDED' "
         "AND (ask_at IS NULL OR ask_at > now())",
         (merchant_id, order_id),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core_service.storage.database import Row, execute, fetch_all, fetch_one
+from core_service.storage.database import Prepared, Row, fetch_all, fetch_one, write
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class RefundRow:
     ask_leased_until: datetime | None
 
 
-_INSERT = """
+_INSERT = Prepared("""
 INSERT INTO refunds (merchant_id, id, order_id, external_refund_id, amount_fen, fee_fen, reason, metadata, status,
     created_at, updated_at, ask_at)
 VALUES (%(merchant_id)s, %(id)s, %(order_id)s, %(external_refund_id)s, %(amount_fen)s, %(fee_fen)s, %(reason)s,
     %(metadata)s, 'PENDING', %(now)s, %(now)s, %(ask_at)s)
 ON CONFLICT (merchant_id, external_refund_id) DO NOTHING
 RETURNING *
-"""
+""")
 
 
 def insert(values: dict[str, Any]) -> RefundRow | None:
@@ -70,14 +70,12 @@ def find_by_external_id(merchant_id: str, external_refund_id: str) -> RefundRow 
     )
 
 
+_LOCK = Prepared("SELECT * FROM refunds WHERE merchant_id = %s AND id = %s FOR UPDATE")
+
+
 def lock(merchant_id: str, refund_id: str) -> RefundRow | None:
     """The refund, held until the transaction ends; the order is locked before."""
-    return _refund(
-        fetch_one(
-            "SELECT * FROM refunds WHERE merchant_id = %s AND id = %s FOR UPDATE",
-            (merchant_id, refund_id),
-        )
-    )
+    return _refund(fetch_one(_LOCK, (merchant_id, refund_id)))
 
 
 def fees_of_order(merchant_id: str, order_id: str) -> int:
@@ -105,13 +103,13 @@ class RefundTransition:
     failure_message: str | None = None
 
 
-_TRANSITION = """
+_TRANSITION = Prepared("""
 UPDATE refunds SET status = %(status)s, provider_status = coalesce(%(provider_status)s, provider_status),
     provider_refund_id = coalesce(%(provider_refund_id)s, provider_refund_id), refunded_at = %(refunded_at)s,
     failure_code = %(failure_code)s, failure_message = %(failure_message)s, updated_at = %(now)s, ask_at = %(ask_at)s
 WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
 RETURNING *
-"""
+""")
 
 
 def transition(refund: RefundRow, change: RefundTransition) -> RefundRow | None:
@@ -158,7 +156,7 @@ def set_next_ask(refund: RefundRow, ask_at: datetime, *, counts: bool = True) ->
     The next appointment, or an earlier one that somebody made since the claim. A question that does not count is as
     good as not asked.
     """
-    execute(
+    write(
         "UPDATE refunds SET ask_at = least(%s, nullif(ask_at, ask_leased_until)), ask_leased_until = NULL, "
         "ask_count = ask_count - %s WHERE merchant_id = %s AND id = %s AND ask_token = %s "
         "AND status IN ('PENDING', 'PROCESSING')",
@@ -168,7 +166,7 @@ def set_next_ask(refund: RefundRow, ask_at: datetime, *, counts: bool = True) ->
 
 def ask_open_refunds_now(merchant_id: str, order_id: str) -> None:
     """The provider hinted that money of this order went back."""
-    execute(
+    write(
         "UPDATE refunds SET ask_at = now() WHERE merchant_id = %s AND order_id = %s AND ask_at > now() "
         "AND status IN ('PENDING', 'PROCESSING')",
         (merchant_id, order_id),

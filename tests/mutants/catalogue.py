@@ -60,21 +60,19 @@ MUTANTS = (
     Mutant(
         "an idempotency key is finished without its token",
         "core_service/storage/idempotency.py",
-        '"WHERE merchant_id = %s AND operation = %s AND key = %s AND token = %s AND outcome IS NULL",\n'
-        "            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, token),",
-        '"WHERE merchant_id = %s AND operation = %s AND key = %s AND token >= %s AND outcome IS NULL",\n'
-        "            (outcome, response, resource_id, scope.merchant_id, scope.operation, scope.key, 0),",
+        'AND token = %s AND outcome IS NULL"\n)\n\n\ndef finish(',
+        'AND token >= 0 * %s AND outcome IS NULL"\n)\n\n\ndef finish(',
         ("tests/core_service/storage/test_guards.py",),
     ),
     Mutant(
         "an attempt is recorded by whoever lost it",
         "core_service/storage/callbacks.py",
         "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s\n"
-        "              AND lease_until IS NOT NULL\n            RETURNING merchant_id, id, token\n        )\n"
-        "        UPDATE delivery_attempts a\n        SET finished_at = now(),\n            outcome = CASE",
+        "          AND lease_until IS NOT NULL\n        RETURNING merchant_id, id, token\n    )\n"
+        "    UPDATE delivery_attempts a\n    SET finished_at = now(),\n        outcome = CASE",
         "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND %(token)s > 0\n"
-        "            RETURNING merchant_id, id, token\n        )\n"
-        "        UPDATE delivery_attempts a\n        SET finished_at = now(),\n            outcome = CASE",
+        "        RETURNING merchant_id, id, token\n    )\n"
+        "    UPDATE delivery_attempts a\n    SET finished_at = now(),\n        outcome = CASE",
         (f"{WORKERS}test_callback_claims.py",),
     ),
     Mutant(
@@ -301,9 +299,9 @@ MUTANTS = (
         "callbacks are tried again after they were delivered",
         "core_service/storage/callbacks.py",
         "SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE %(next_status)s END,\n"
-        "                due_at = coalesce(",
+        "            due_at = coalesce(",
         "SET status = CASE WHEN %(next_status)s = 'DELIVERED' THEN 'PENDING' ELSE %(next_status)s END,\n"
-        "                due_at = coalesce(",
+        "            due_at = coalesce(",
         (f"{WORKERS}test_callback_attempts.py",),
     ),
     Mutant(

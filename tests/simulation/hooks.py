@@ -253,11 +253,11 @@ def _datetime_of(clock: Clock) -> type[datetime]:
 @contextmanager
 def patient_locks() -> Iterator[None]:
     """A lock is waited for as long as the schedule wants: only its faults make a wait time out."""
-    claim = idempotency._CLAIM.replace(
+    claim = idempotency._CLAIM.sql.replace(
         f"'{idempotency.KEY_WAIT_MS}'", f"'{60_000}'"
     ).replace(f"'{storage.LOCK_TIMEOUT_MS}'", f"'{60_000}'")  # fmt: skip
     with (
-        mock.patch.object(idempotency, "_CLAIM", claim),
+        mock.patch.object(idempotency, "_CLAIM", storage.Prepared(claim)),
         mock.patch.object(storage, "LOCK_TIMEOUT_MS", 60_000),
         mock.patch.object(storage, "STATEMENT_TIMEOUT_MS", 60_000),
         mock.patch.object(storage, "IDLE_IN_TRANSACTION_TIMEOUT_MS", 60_000),

@@ -5,13 +5,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import peewee
 import psycopg2
 import pytest
 
 from core_service.embedded_postgres import EmbeddedPostgres
 from core_service.errors import CoreError
 from core_service.storage import database
-from core_service.storage.database import connection_scope, execute, fetch_one, transact
+from core_service.storage.database import (
+    Prepared,
+    connection_scope,
+    execute,
+    fetch_all,
+    fetch_one,
+    transact,
+    write,
+)
 
 
 @pytest.fixture
@@ -50,6 +59,104 @@ def test_what_raises_leaves_nothing(counters: None) -> None:
         transact(work)
     assert value_of(1) == 0
     assert not database.in_transaction()
+
+
+def test_what_nobody_waits_for_leaves_with_the_next_statement_or_with_commit(
+    counters: None,
+) -> None:
+    plus = Prepared("UPDATE counters SET value = value + %s WHERE id = %s")
+    seen = []
+
+    def work() -> None:
+        write(plus, (1, 1))
+        write("UPDATE counters SET value = value * 10 WHERE id = %(id)s", {"id": 1})
+        seen.append(value_of(1))
+        write(plus, (5, 1))
+        write(plus, (100, 2))
+
+    transact(work)
+    assert seen == [10]
+    assert (value_of(1), value_of(2)) == (15, 100)
+
+
+def test_what_nobody_waits_for_is_forgotten_when_something_raises(counters: None) -> None:
+    def work() -> None:
+        write("UPDATE counters SET value = 7 WHERE id = 1")
+        raise CoreError("AMOUNT_TOO_SMALL")
+
+    with pytest.raises(CoreError, match="AMOUNT_TOO_SMALL"):
+        transact(work)
+    transact(lambda: add(2))
+    assert (value_of(1), value_of(2)) == (0, 1)
+
+
+def test_what_nobody_waits_for_does_not_outlive_a_transaction_that_was_left(
+    counters: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt just before COMMIT; the connection goes back to the pool."""
+
+    def left() -> None:
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(database.database, "commit", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                transact(lambda: write("UPDATE counters SET value = 7 WHERE id = 1"))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(in_thread, left).result()
+        assert pool.submit(in_thread, lambda: add(2)).result() is None
+    assert (value_of(1), value_of(2)) == (0, 1)
+
+
+def test_what_is_wrong_with_a_statement_that_nobody_waits_for_shows_at_commit(
+    counters: None,
+) -> None:
+    def work() -> None:
+        add(1)
+        write("INSERT INTO counters VALUES (%s, %s)", (2, 0))
+        write("UPDATE counters SET value = 7 WHERE id = 1")
+
+    with pytest.raises(peewee.IntegrityError, match="counters_pkey"):
+        transact(work)
+    assert not database.in_transaction()
+    transact(lambda: add(2))
+    assert (value_of(1), value_of(2)) == (0, 1)
+
+
+def test_c13_contention_that_shows_at_commit_is_retried(counters: None) -> None:
+    tries = []
+
+    def work() -> str:
+        tries.append(1)
+        execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        before = value_of(1)
+        if len(tries) == 1:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(in_thread, lambda: add(1)).result()
+        write("UPDATE counters SET value = %s WHERE id = 1", (before + 1,))
+        return "done"
+
+    assert transact(work) == "done"
+    assert len(tries) == 2
+    assert value_of(1) == 2
+
+
+def test_text_is_never_taken_for_a_parameter(counters: None) -> None:
+    execute("CREATE TEMPORARY TABLE words (word text)")
+
+    def work() -> None:
+        write("INSERT INTO words VALUES (%s)", ("50 %s; -- 'off' \\ %%",))
+        write("INSERT INTO words VALUES (%s)", ("$1",))
+        execute("INSERT INTO words VALUES (%s)", ("%(a)s",))
+
+    transact(work)
+    assert [row["word"] for row in fetch_all("SELECT word FROM words")] == [
+        "50 %s; -- 'off' \\ %%",
+        "$1",
+        "%(a)s",
+    ]
 
 
 def test_c13_serialization_failures_are_retried(counters: None) -> None:
@@ -242,6 +349,7 @@ def test_a_connection_lost_at_commit_is_not_done_again_when_it_stands(
 
     def work() -> str:
         tries.append(1)
+        add(0)
         kill_my_session(core_database)
         # What the lost COMMIT did on the server, although its answer never came.
         other = psycopg2.connect(core_database)

@@ -52,13 +52,14 @@ def seeded(module_database_url: str) -> Iterator[None]:
 def plans(seeded: None, monkeypatch: pytest.MonkeyPatch) -> Plans:
     """Statement and plan of everything that is read in the test."""
     seen: Plans = []
-    run: Callable[[str, Any], Any] = database._execute
+    run: Callable[[database.Statement, Any], Any] = database._execute
 
-    def explained(sql: str, parameters: Any) -> Any:
+    def explained(statement: database.Statement, parameters: Any) -> Any:
+        sql = statement.sql if isinstance(statement, database.Prepared) else statement
         if sql.lstrip().upper().startswith(("SELECT", "WITH", "UPDATE")):
             lines = run(f"EXPLAIN {sql}", parameters).fetchall()
             seen.append((sql, "\n".join(line for (line,) in lines)))
-        return run(sql, parameters)
+        return run(statement, parameters)
 
     monkeypatch.setattr(database, "_execute", explained)
     return seen

@@ -212,6 +212,12 @@ def lock(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
     return _order(fetch_one(_LOCK, (merchant_id, order_id)))
 
 
+_SET_CHECKOUT = Prepared(
+    "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "
+    "WHERE merchant_id = %s AND id = %s"
+)
+
+
 def set_checkout(
     order: PaymentOrderRow,
     *,
@@ -222,8 +228,7 @@ def set_checkout(
 ) -> None:
     """What the payer needs; leaves the status alone, which a notification may have moved meanwhile."""
     write(
-        "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "
-        "WHERE merchant_id = %s AND id = %s",
+        _SET_CHECKOUT,
         (payment_mode, checkout_url, provider_payload, now, order.merchant_id, order.id),
     )
 

@@ -6,6 +6,7 @@ Needs nothing of the core but `errors` and `metadata`.
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -85,10 +86,10 @@ class ClientTls:
 
 
 class EdgeChannels:
-    """Several channels to the core, the least busy one first: one connection is served by one core process.
+    """Several channels to the core, the least busy process first: one connection is served by one core process.
 
-    The kernel deals connections to processes at random, so turns would not be fair; a process that is slower or has
-    more connections has more calls under way on each.
+    The kernel deals connections to processes at random, so turns would not be fair, and a process that is slower has
+    more calls under way. Which process a channel leads to is known from its last answer.
 
     To be made inside the running event loop, after any fork, and closed there.
     """
@@ -96,6 +97,10 @@ class EdgeChannels:
     def __init__(self, address: str, *, count: int, tls: ClientTls | None = None) -> None:
         self._channels = [_aio_channel(address, tls) for _ in range(count)]
         self._under_way = [0] * count
+        self._process: list[object] = list(range(count))
+        """Each its own until it has said so."""
+        self._busy: Counter[object] = Counter()
+        """Calls under way by process."""
         self._turn = itertools.cycle(range(count))
         self._calls: dict[tuple[int, str], Any] = {}
 
@@ -143,15 +148,32 @@ class EdgeChannels:
         outgoing: Metadata,
         timeout_seconds: float,
     ) -> tuple[Response, Metadata]:
+        process = self._process[index]
         self._under_way[index] += 1
+        self._busy[process] += 1
         try:
             running = self._multicallable(index, path, response_type)(
                 request, timeout=timeout_seconds, metadata=grpc.aio.Metadata(*outgoing)
             )
             response: Response = await running
-            return response, tuple(await running.trailing_metadata() or ())
+            trailing = tuple(await running.trailing_metadata() or ())
+        except grpc.aio.AioRpcError as failure:
+            self._learn(index, failure.trailing_metadata() or ())
+            raise
+        else:
+            self._learn(index, trailing)
+            return response, trailing
         finally:
             self._under_way[index] -= 1
+            self._busy[process] -= 1
+            if not self._busy[process]:
+                del self._busy[process]
+
+    def _learn(self, index: int, trailing: Iterable[tuple[str, Any]]) -> None:
+        """Which process the channel leads to."""
+        for name, value in trailing:
+            if name == metadata.PROCESS:
+                self._process[index] = value
 
     def _least_busy(self, tried: Sequence[int]) -> int:
         """Among equals the next in turn; one that was tried already, or is not connected, only when there is no other.
@@ -161,11 +183,15 @@ class EdgeChannels:
         """
         under_way, first = self._under_way, next(self._turn)
         order = (*range(first, len(under_way)), *range(first))
-        least: int = min(order, key=lambda index: (tried.count(index), under_way[index]))
+
+        def load(index: int) -> tuple[int, int]:
+            return self._busy[self._process[index]], under_way[index]
+
+        least: int = min(order, key=lambda index: (tried.count(index), load(index)))
         if self._is_connected(least):
             return least
         connected = [i for i in order if i not in tried and self._is_connected(i)]
-        return min(connected, key=lambda index: under_way[index], default=least)
+        return min(connected, key=load, default=least)
 
     def _is_connected(self, index: int) -> bool:
         """Begins to connect if need be."""

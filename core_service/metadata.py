@@ -32,6 +32,9 @@ SESSION_TOKEN = "x-novapay-session-bin"  # noqa: S105 (a name)
 STAFF_SESSION_TOKEN = "x-novapay-staff-session-bin"  # noqa: S105 (a name)
 """The session token of a member of a merchant's staff."""
 
+PROCESS = "x-novapay-process"
+"""Trailing metadata: a name of the core process that answered, as long as it runs."""
+
 IDEMPOTENCY_STATUS = "x-novapay-idempotency-status"
 """Trailing metadata: created, replayed, conflict or in_progress."""
 

@@ -48,6 +48,7 @@ LONGEST_REASON = 500
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _OUR_FAULT = (Family.INTERNAL, Family.UNAVAILABLE)
+_PROCESS = secrets.token_hex(4)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _log = structlog.get_logger("core_service.rpc")
@@ -190,6 +191,7 @@ class Interceptors(grpc.ServerInterceptor):
         finally:
             trailing: list[tuple[str, str | bytes]] = [*call.trailing.items()]
             trailing.append((metadata.REQUEST_ID, call.request_id))
+            trailing.append((metadata.PROCESS, _PROCESS))
             if exchange.status_details is not None:
                 trailing.append((STATUS_DETAILS, exchange.status_details))
             exchange.context.set_trailing_metadata(tuple(trailing))

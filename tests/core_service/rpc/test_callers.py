@@ -91,6 +91,7 @@ def test_merchant_call(channel: grpc.Channel, merchant: KnownMerchant) -> None:
     answer, trailing = invoke(channel, CREATE, order_request(merchant), signed_metadata(merchant))
     assert answer.created
     assert re.fullmatch("[0-9a-f]{32}", trailing[metadata.REQUEST_ID])
+    assert trailing[metadata.PROCESS]
 
 
 @pytest.mark.parametrize("path", [CREATE, QUERY])

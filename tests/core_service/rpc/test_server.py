@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -319,6 +320,56 @@ def test_k08_a_process_that_listens_and_does_not_accept_yet_holds_up_no_call() -
         asyncio.run(_channels(f"127.0.0.1:{port}", 16, ask))
 
 
+def test_calls_are_spread_over_processes_and_not_over_connections() -> None:
+    """The kernel deals sixteen connections to two processes at random; each gets half of the calls."""
+    gate, came = threading.Event(), Counter[str]()
+
+    def handling(process: str) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def handle(_request: Any, context: grpc.ServicerContext) -> Any:
+            came[process] += 1
+            assert gate.wait(10)
+            context.set_trailing_metadata(((metadata.PROCESS, process),))
+            return payment_service_pb2.ListChannelsResponse()
+
+        return handle
+
+    async def ask(call: Callable[[float], Any]) -> None:
+        gate.set()
+        assert [await call(5) for _ in range(64)] == ["OK"] * 64  # from now on they are known
+        assert set(came) == {"one", "two"}
+        gate.clear()
+        came.clear()
+        waiting = [asyncio.create_task(call(10)) for _ in range(16)]
+        await asyncio.to_thread(wait_until, lambda: came.total() == 16, seconds=5, what="the calls")
+        assert came == {"one": 8, "two": 8}
+        gate.set()
+        assert await asyncio.gather(*waiting) == ["OK"] * 16
+
+    with served_by(handling("one"), 0) as port, served_by(handling("two"), port):
+        asyncio.run(_channels(f"127.0.0.1:{port}", 16, ask))
+
+
+@contextmanager
+def served_by(
+    handle: Callable[[Any, grpc.ServicerContext], Any], port: int, threads: int = 16
+) -> Iterator[int]:
+    """A process that shares a port, 0 for a new one, and handles one RPC."""
+    service, _, name = CHANNELS.removeprefix("/").partition("/")
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        handle, response_serializer=payment_service_pb2.ListChannelsResponse.SerializeToString
+    )
+    server = grpc.server(ThreadPoolExecutor(threads), options=[("grpc.so_reuseport", 1)])
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {name: handler}),)
+    )
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield bound
+    finally:
+        server.stop(None).wait()
+
+
 @contextmanager
 def listening_only() -> Iterator[int]:
     """A process that is starting: its port is bound and nothing accepts."""
@@ -333,21 +384,8 @@ def listening_only() -> Iterator[int]:
 @contextmanager
 def served_beside(port: int) -> Iterator[None]:
     """Another process on the same port, which serves."""
-    service, _, name = CHANNELS.removeprefix("/").partition("/")
-    handler: Any = grpc.unary_unary_rpc_method_handler(
-        lambda _request, _context: payment_service_pb2.ListChannelsResponse(),
-        response_serializer=payment_service_pb2.ListChannelsResponse.SerializeToString,
-    )
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 1)])
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {name: handler}),)
-    )
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    try:
+    with served_by(lambda _request, _context: payment_service_pb2.ListChannelsResponse(), port):
         yield
-    finally:
-        server.stop(None).wait()
 
 
 @pytest.mark.parametrize(
@@ -373,20 +411,8 @@ def test_k08_a_call_goes_past_every_channel_whose_process_is_being_replaced(
     async def ask(call: Callable[[float], Any]) -> None:
         assert [await call(5) for _ in range(8)] == ["OK"] * 8
 
-    service, _, name = CHANNELS.removeprefix("/").partition("/")
-    handler: Any = grpc.unary_unary_rpc_method_handler(
-        handle, response_serializer=payment_service_pb2.ListChannelsResponse.SerializeToString
-    )
-    server = grpc.server(ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {name: handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
+    with served_by(handle, 0) as port:
         asyncio.run(_channels(f"127.0.0.1:{port}", 4, ask))
-    finally:
-        server.stop(0).wait()
     assert len(ending) == 3
 
 

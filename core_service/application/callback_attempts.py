@@ -5,7 +5,7 @@ sending holds neither a transaction nor a connection; the record is guarded by t
 worker that dies in between loses its lease, and the delivery is claimed again: at least once, the
 same body and id each time.
 
-The merchant's secret and address are read anew for each attempt. When callbacks have been switched
+The merchant's secret and address are at least as new as the claim. When callbacks have been switched
 off since the event, or there is no address any more, the attempt fails without a request and is
 tried again like any other: switched on again within the three days, everything is still told;
 afterwards the delivery is FAILED and can be sent by hand.
@@ -118,8 +118,7 @@ def send(attempt: Attempt) -> AttemptResult | None:
     """Makes the attempt and records it; None when it was given back without being made."""
     last_start = attempt.lease_ends - attempt.timeout_seconds - RECORD_MARGIN_SECONDS
     try:
-        with connection_scope():
-            merchant = merchant_cache.by_id(attempt.claimed.merchant_id)
+        merchant = _merchant_of(attempt.claimed)
     except CoreError as refusal:
         if refusal.family is not Family.UNAVAILABLE:
             raise
@@ -145,6 +144,14 @@ def send(attempt: Attempt) -> AttemptResult | None:
         )
     metrics.callback_attempt(outcome, finished.duration_ms / 1000)
     return AttemptResult(finished.delivered, finished.http_status, finished.error)
+
+
+def _merchant_of(claimed: ClaimedDelivery) -> MerchantSnapshot:
+    known = merchant_cache.at_least(claimed.merchant_id, claimed.merchant_version)
+    if known is not None:
+        return known
+    with connection_scope():
+        return merchant_cache.by_id(claimed.merchant_id)
 
 
 def give_back(attempt: Attempt) -> None:

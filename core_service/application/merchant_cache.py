@@ -140,6 +140,12 @@ def by_id(merchant_id: str) -> MerchantSnapshot:
     return _found(_current(merchant_snapshots.version_by_id(merchant_id)))
 
 
+def at_least(merchant_id: str, version: int) -> MerchantSnapshot | None:
+    """What is in memory, if it is as new as that; asks nobody."""
+    cached = _cached(merchant_id)
+    return cached if cached is not None and cached.facts.version >= version else None
+
+
 def by_account(account_id: str) -> MerchantSnapshot | None:
     """Find the owner of a channel account, up to date; None: no such account."""
     return _current(merchant_snapshots.version_by_account(account_id))
@@ -162,10 +168,7 @@ def _found(snapshot: MerchantSnapshot | None) -> MerchantSnapshot:
 def _current(version: VersionOf | None) -> MerchantSnapshot | None:
     if version is None:
         return None
-    with _lock:
-        cached = _snapshots.get(version.merchant_id)
-        if cached is not None:
-            _snapshots.move_to_end(version.merchant_id)
+    cached = _cached(version.merchant_id)
     if cached is not None and cached.facts.version == version.version:
         return cached
     rows = merchant_snapshots.load(version.merchant_id)
@@ -174,6 +177,14 @@ def _current(version: VersionOf | None) -> MerchantSnapshot | None:
     snapshot = _open(rows, cached)
     _keep(snapshot)
     return snapshot
+
+
+def _cached(merchant_id: str) -> MerchantSnapshot | None:
+    with _lock:
+        cached = _snapshots.get(merchant_id)
+        if cached is not None:
+            _snapshots.move_to_end(merchant_id)
+        return cached
 
 
 def _keep(snapshot: MerchantSnapshot) -> None:

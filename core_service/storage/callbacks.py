@@ -48,6 +48,8 @@ class ClaimedDelivery:
     attempts: int
     """This one and those before it whose end is known: what counts against the limit."""
     order_callback_url: str | None
+    merchant_version: int
+    """The merchant's when it was claimed."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ _TAKE = """
         SELECT merchant_id, id, attempt_count, token, now() FROM claimed
     )
     SELECT d.merchant_id, d.id, d.order_id, d.refund_id, d.event, d.body, d.token,
-           d.attempt_count, d.lost_count, o.callback_url
+           d.attempt_count, d.lost_count, o.callback_url, m.version AS merchant_version
     FROM claimed d JOIN payment_orders o ON o.merchant_id = d.merchant_id AND o.id = d.order_id
+    JOIN merchants m ON m.id = d.merchant_id
 """
 
 # `waiting` walks the index from merchant to merchant, and each gives at most what it may still have
@@ -322,4 +325,5 @@ def _claimed(row: Row) -> ClaimedDelivery:
         attempt_number=row["attempt_count"],
         attempts=row["attempt_count"] - row["lost_count"],
         order_callback_url=row["callback_url"],
+        merchant_version=row["merchant_version"],
     )

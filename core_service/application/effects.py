@@ -69,17 +69,15 @@ def nobody_knows(call: Call) -> CoreError:
     return outcome_open()
 
 
-def _stands(call: Call, stands: Callable[[], bool]) -> bool:
-    """What became of a transaction whose COMMIT was not answered. Raises DATABASE_UNAVAILABLE.
+def _stands(call: Call, stands: Callable[[], bool]) -> bool | None:
+    """What became of a transaction whose COMMIT was not answered, for `transact`.
 
     A nonce that is spent does not say by whom: this may be the second request with it, so without an effect it goes no
     further.
     """
     if stands():
         return True
-    if access.is_nonce_spent(call):
-        raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
-    return False
+    return None if access.is_nonce_spent(call) else False
 
 
 def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:

@@ -201,13 +201,17 @@ def connection_scope() -> Iterator[None]:
             database.close()
 
 
-def transact(work: Callable[[], T], *, committed: Callable[[], bool] | None = None) -> T:
+Verdict = Callable[[], bool | None]
+
+
+def transact(work: Callable[[], T], *, committed: Verdict | None = None) -> T:
     """Runs `work` in one transaction and returns its value; retries the whole of it on contention.
 
     `committed` tells, over a new connection, whether the transaction's effect stands; it is asked when the connection
-    broke at COMMIT. Without it such a break raises DATABASE_UNAVAILABLE, which is right for work that the caller
-    repeats anyway. Raises OVERLOADED when contention does not end, DATABASE_UNAVAILABLE when the database is away; its
-    cause is a CommitUnknown when the transaction may stand.
+    broke at COMMIT. None: this caller must not go on, which is DATABASE_UNAVAILABLE. Without `committed` such a break
+    raises DATABASE_UNAVAILABLE, which is right for work that the caller repeats anyway. Raises OVERLOADED when
+    contention does not end, DATABASE_UNAVAILABLE when the database is away; its cause is a CommitUnknown when the
+    transaction may stand.
     """
     for attempt in range(1, MAX_TRIES + 1):
         try:
@@ -329,16 +333,20 @@ def _leave(transaction: Any, failure: BaseException) -> None:
         database.manual_close()  # the connection is gone, and the transaction with it
 
 
-def _stands(committed: Callable[[], bool] | None, unknown: CommitUnknown) -> bool:
-    """Whether the transaction stands. Raises DATABASE_UNAVAILABLE while nobody can say."""
-    if committed is not None and reconnect():
-        try:
-            with _database_errors():
-                return committed()
-        except CoreError as failure:
-            if failure.family is not Family.UNAVAILABLE or failure.__cause__ is None:
-                raise  # it knows
-    raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
+def _stands(committed: Verdict | None, unknown: CommitUnknown) -> bool:
+    """Whether the transaction stands. Raises DATABASE_UNAVAILABLE, with `unknown` as its cause while nobody can say."""
+    if committed is None or not reconnect():
+        raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
+    try:
+        with _database_errors():
+            verdict = committed()
+    except CoreError as failure:
+        if failure.family is not Family.UNAVAILABLE:
+            raise
+        raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
+    if verdict is None:
+        raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1)
+    return verdict
 
 
 def reconnect() -> bool:

@@ -465,6 +465,9 @@ class _Creation:
             locked = payment_orders.lock(order.merchant_id, order.id)
             if locked is None or locked.status not in OPEN_STATUSES:
                 return
+            now = max(
+                self.now, locked.updated_at
+            )  # this call may have come before the one that made the order
             failed = payment_orders.transition(
                 locked,
                 Transition(
@@ -472,15 +475,15 @@ class _Creation:
                     provider_status=refusal.code,
                     failure_code=refusal.code,
                     failure_message=refusal.message,
-                    ask_at=self.now + payment_results.ASK_ONCE_MORE_AFTER_CLOSING,
-                    now=self.now,
+                    ask_at=now + payment_results.ASK_ONCE_MORE_AFTER_CLOSING,
+                    now=now,
                 ),
             )
             assert failed is not None
             payment_orders.add_event(
-                failed, self.event, before=locked.status, after=failed.status, now=self.now
+                failed, self.event, before=locked.status, after=failed.status, now=now
             )
-            callbacks.enqueue_order_update(failed, self.merchant, now=self.now)
+            callbacks.enqueue_order_update(failed, self.merchant, now=now)
 
         transact(work)
 

@@ -213,7 +213,8 @@ def lock(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
 
 
 _SET_CHECKOUT = Prepared(
-    "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "
+    "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, "
+    "updated_at = greatest(updated_at, %s) "
     "WHERE merchant_id = %s AND id = %s"
 )
 
@@ -274,7 +275,7 @@ def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow | 
 def note_provider_status(order: PaymentOrderRow, provider_status: str, *, now: datetime) -> None:
     """The provider's own word changed, the order's status did not."""
     write(
-        "UPDATE payment_orders SET provider_status = %s, updated_at = %s "
+        "UPDATE payment_orders SET provider_status = %s, updated_at = greatest(updated_at, %s) "
         "WHERE merchant_id = %s AND id = %s AND status = %s",
         (provider_status, now, order.merchant_id, order.id, order.status),
     )

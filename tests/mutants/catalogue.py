@@ -52,9 +52,8 @@ MUTANTS = (
     Mutant(
         "the state goes back when the create answer is stored",
         "core_service/storage/payment_orders.py",
-        '"UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s "',
-        '"UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, updated_at = %s, '
-        "status = 'PENDING', paid_amount_fen = 0 \"",
+        '    "updated_at = greatest(updated_at, %s) "',
+        "    \"updated_at = greatest(updated_at, %s), status = 'PENDING', paid_amount_fen = 0 \"",
         (f"{APPLICATION}test_create_order.py", f"{APPLICATION}test_races.py"),
     ),
     Mutant(

@@ -465,9 +465,8 @@ class _Creation:
             locked = payment_orders.lock(order.merchant_id, order.id)
             if locked is None or locked.status not in OPEN_STATUSES:
                 return
-            now = max(
-                self.now, locked.updated_at
-            )  # this call may have come before the one that made the order
+            # This call may have come before the one that made the order.
+            now = max(self.now, locked.updated_at)
             failed = payment_orders.transition(
                 locked,
                 Transition(

@@ -1,7 +1,7 @@
 """Transactions against a real PostgreSQL: contention, an empty pool, a lost server, a lost COMMIT."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,24 +125,6 @@ def test_what_is_wrong_with_a_statement_that_nobody_waits_for_shows_at_commit(
     assert (value_of(1), value_of(2)) == (0, 1)
 
 
-def test_c13_contention_that_shows_at_commit_is_retried(counters: None) -> None:
-    tries = []
-
-    def work() -> str:
-        tries.append(1)
-        execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-        before = value_of(1)
-        if len(tries) == 1:
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(in_thread, lambda: add(1)).result()
-        write("UPDATE counters SET value = %s WHERE id = 1", (before + 1,))
-        return "done"
-
-    assert transact(work) == "done"
-    assert len(tries) == 2
-    assert value_of(1) == 2
-
-
 def test_text_is_never_taken_for_a_parameter(counters: None) -> None:
     execute("CREATE TEMPORARY TABLE words (word text)")
 
@@ -159,7 +141,10 @@ def test_text_is_never_taken_for_a_parameter(counters: None) -> None:
     ]
 
 
-def test_c13_serialization_failures_are_retried(counters: None) -> None:
+@pytest.mark.parametrize("change", [execute, write], ids=["at its statement", "at COMMIT"])
+def test_c13_serialization_failures_are_retried(
+    counters: None, change: Callable[[str, tuple[int]], object]
+) -> None:
     tries = []
 
     def work() -> str:
@@ -169,7 +154,7 @@ def test_c13_serialization_failures_are_retried(counters: None) -> None:
         if len(tries) == 1:
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(in_thread, lambda: add(1)).result()
-        execute("UPDATE counters SET value = %s WHERE id = 1", (before + 1,))
+        change("UPDATE counters SET value = %s WHERE id = 1", (before + 1,))
         return "done"
 
     assert transact(work) == "done"
@@ -232,8 +217,6 @@ def test_contention_without_end_is_overloaded(counters: None) -> None:
 
 
 def test_a_constraint_violation_passes_as_it_is(counters: None) -> None:
-    import peewee
-
     with pytest.raises(peewee.IntegrityError):
         transact(lambda: execute("INSERT INTO counters VALUES (1, 0)"))
     assert value_of(1) == 0

@@ -29,7 +29,7 @@ from core_service.errors import CoreError, Family
 from core_service.failpoints import failpoint
 from core_service.outbound_http import CallbackClient, IPNetwork, OutboundError
 from core_service.storage import callbacks as deliveries
-from core_service.storage.callbacks import ClaimedDelivery, FinishedAttempt
+from core_service.storage.callbacks import ClaimedDelivery, EndedAttempt, FinishedAttempt
 from core_service.storage.database import connection_scope, transact
 
 IN_FLIGHT_PER_MERCHANT = 8
@@ -59,6 +59,14 @@ class Attempt:
 
     claimed: ClaimedDelivery
     timeout_seconds: float
+    lease_ends: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """An attempt that has been made and is recorded while its lease lasts."""
+
+    ended: EndedAttempt
     lease_ends: float
 
 
@@ -116,6 +124,16 @@ def claim_one(
 
 def send(attempt: Attempt) -> AttemptResult | None:
     """Makes the attempt and records it; None when it was given back without being made."""
+    made = make(attempt)
+    if made is None:
+        return None
+    record([made])
+    finished = made.ended.finished
+    return AttemptResult(finished.delivered, finished.http_status, finished.error)
+
+
+def make(attempt: Attempt) -> Made | None:
+    """Makes the attempt, which `record` then records; None when it was given back instead."""
     last_start = attempt.lease_ends - attempt.timeout_seconds - RECORD_MARGIN_SECONDS
     try:
         merchant = _merchant_of(attempt.claimed)
@@ -130,20 +148,29 @@ def send(attempt: Attempt) -> AttemptResult | None:
     with tracing.calling("callback attempt") as span:
         finished = _post(attempt, merchant)
         failpoint("d3")
-        recorded = _record(attempt, finished)
-        failpoint("d4")
-        _log_attempt(attempt.claimed, finished, recorded=recorded)
-        outcome = "delivered" if finished.delivered else "failed"
         span.say(
             failed=not finished.delivered,
             status=finished.http_status,
-            outcome=outcome,
+            outcome=_outcome(finished),
             merchant=merchant.facts.code,
             order_id=attempt.claimed.order_id,
             delivery_id=attempt.claimed.id,
         )
-    metrics.callback_attempt(outcome, finished.duration_ms / 1000)
-    return AttemptResult(finished.delivered, finished.http_status, finished.error)
+    return Made(EndedAttempt(attempt.claimed, finished), attempt.lease_ends)
+
+
+def record(made: Sequence[Made]) -> None:
+    """Records attempts together; waits for a database that is away as long as their leases last.
+
+    One that is not recorded is another worker's business now, and its merchant will get one repeat.
+    """
+    recorded = _recorded(made)
+    if recorded:
+        failpoint("d4")
+    for one in made:
+        claimed, finished = one.ended.claimed, one.ended.finished
+        _log_attempt(claimed, finished, recorded=claimed.id in recorded)
+        metrics.callback_attempt(_outcome(finished), finished.duration_ms / 1000)
 
 
 def _merchant_of(claimed: ClaimedDelivery) -> MerchantSnapshot:
@@ -249,24 +276,28 @@ def _finished(
     )
 
 
-def _record(attempt: Attempt, finished: FinishedAttempt) -> bool:
-    """Records an attempt; waits for a database that is away as long as the lease lasts.
-
-    False: the attempt is another worker's business now, and the merchant will get one repeat.
-    """
-    while True:
+def _recorded(made: Sequence[Made]) -> set[str]:
+    """Records them; the ids of the deliveries that no other worker has taken over."""
+    while ours := [one.ended for one in made if time.monotonic() <= one.lease_ends]:
         try:
-            with connection_scope():
-                return transact(
-                    lambda: deliveries.record_attempt(attempt.claimed, finished),
-                    committed=lambda: deliveries.is_recorded(attempt.claimed),
-                )
+            return _record_now(ours)
         except CoreError as refusal:
             if refusal.family is not Family.UNAVAILABLE:
                 raise
-            if time.monotonic() > attempt.lease_ends:
-                return False
         time.sleep(RECORD_PAUSE_SECONDS)
+    return set()
+
+
+def _record_now(ended: Sequence[EndedAttempt]) -> set[str]:
+    with connection_scope():
+        return transact(
+            lambda: deliveries.record(ended),
+            committed=lambda: deliveries.is_any_recorded([one.claimed for one in ended]),
+        )
+
+
+def _outcome(finished: FinishedAttempt) -> str:
+    return "delivered" if finished.delivered else "failed"
 
 
 def _log_attempt(claimed: ClaimedDelivery, finished: FinishedAttempt, *, recorded: bool) -> None:

@@ -9,8 +9,10 @@ Due times and leases are measured by the database's clock, so that workers on se
 about them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from core_service.storage.database import Prepared, Row, execute, fetch_all, fetch_one, write
 
@@ -67,6 +69,14 @@ class FinishedAttempt:
     next_status: str
     pause_seconds: float | None
     """Until it is due again; None: not any more."""
+
+
+@dataclass(frozen=True)
+class EndedAttempt:
+    """An attempt that has been made, to be recorded."""
+
+    claimed: ClaimedDelivery
+    finished: FinishedAttempt
 
 
 _INSERT = Prepared(
@@ -198,43 +208,49 @@ def claim_one(
     return _claimed(row) if row else None
 
 
-_RECORD_ATTEMPT = Prepared(
-    """
-    WITH mine AS (
-        UPDATE deliveries
-        SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE %(next_status)s END,
-            due_at = coalesce(now() + %(pause_seconds)s * interval '1 second', due_at),
-            delivered_at = coalesce(delivered_at, CASE WHEN %(delivered)s THEN now() END),
+_RECORD = """
+    WITH given AS (
+        SELECT * FROM unnest(
+            %(merchant_id)s::text[], %(id)s::text[], %(token)s::bigint[], %(delivered)s::boolean[],
+            %(url)s::text[], %(request_headers)s::text[], %(http_status)s::integer[],
+            %(response_body)s::bytea[], %(error)s::text[], %(duration_ms)s::integer[],
+            %(next_status)s::text[], %(pause_seconds)s::float8[]
+        ) AS g (merchant_id, id, token, delivered, url, request_headers, http_status,
+                response_body, error, duration_ms, next_status, pause_seconds)
+    ), mine AS (
+        UPDATE deliveries d
+        SET status = CASE d.status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE g.next_status END,
+            due_at = coalesce(now() + g.pause_seconds * interval '1 second', d.due_at),
+            delivered_at = coalesce(d.delivered_at, CASE WHEN g.delivered THEN now() END),
             lease_until = NULL,
             updated_at = now()
-        WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s
-          AND lease_until IS NOT NULL
-        RETURNING merchant_id, id, token
+        FROM given g
+        WHERE d.merchant_id = g.merchant_id AND d.id = g.id AND d.token = g.token
+          AND d.lease_until IS NOT NULL
+        RETURNING g.*
     )
     UPDATE delivery_attempts a
     SET finished_at = now(),
-        outcome = CASE WHEN %(delivered)s THEN 'delivered' ELSE 'failed' END,
-        url = %(url)s, request_headers = %(request_headers)s, http_status = %(http_status)s,
-        response_body = %(response_body)s, error = %(error)s, duration_ms = %(duration_ms)s
+        outcome = CASE WHEN m.delivered THEN 'delivered' ELSE 'failed' END,
+        url = m.url, request_headers = m.request_headers, http_status = m.http_status,
+        response_body = m.response_body, error = m.error, duration_ms = m.duration_ms
     FROM mine m
     WHERE a.merchant_id = m.merchant_id AND a.delivery_id = m.id AND a.token = m.token
       AND a.finished_at IS NULL
-    """
-)
+    RETURNING a.delivery_id
+"""
 
 
-def record_attempt(claimed: ClaimedDelivery, finished: FinishedAttempt) -> bool:
-    """Closes the attempt and moves its delivery on; False when another worker has taken over."""
-    closed = execute(
-        _RECORD_ATTEMPT,
-        {
-            **vars(finished),
-            "merchant_id": claimed.merchant_id,
-            "id": claimed.id,
-            "token": claimed.token,
-        },
-    )
-    return closed == 1
+def record(ended: Sequence[EndedAttempt]) -> set[str]:
+    """Closes the attempts and moves their deliveries on; the ids of those that no other worker has taken over."""
+    columns: dict[str, list[Any]] = {
+        "merchant_id": [one.claimed.merchant_id for one in ended],
+        "id": [one.claimed.id for one in ended],
+        "token": [one.claimed.token for one in ended],
+    }
+    for name in (field.name for field in fields(FinishedAttempt)):
+        columns[name] = [getattr(one.finished, name) for one in ended]
+    return {row["delivery_id"] for row in fetch_all(_RECORD, columns)}
 
 
 def give_back(claimed: ClaimedDelivery) -> bool:
@@ -289,14 +305,20 @@ def close_dead_resends(*, limit: int) -> int:
     )
 
 
-def is_recorded(claimed: ClaimedDelivery) -> bool:
-    """Whether the end of this claim's attempt has been recorded."""
+def is_any_recorded(claimed: Sequence[ClaimedDelivery]) -> bool:
+    """Whether the end of one of these claims' attempts has been recorded."""
     row = fetch_one(
         """
-        SELECT 1 FROM delivery_attempts
-        WHERE merchant_id = %s AND delivery_id = %s AND number = %s AND outcome <> 'lost'
+        SELECT 1 FROM delivery_attempts a
+        JOIN unnest(%s::text[], %s::text[], %s::integer[]) AS c (merchant_id, delivery_id, number)
+          ON a.merchant_id = c.merchant_id AND a.delivery_id = c.delivery_id AND a.number = c.number
+        WHERE a.outcome <> 'lost' LIMIT 1
         """,
-        (claimed.merchant_id, claimed.id, claimed.attempt_number),
+        (
+            [one.merchant_id for one in claimed],
+            [one.id for one in claimed],
+            [one.attempt_number for one in claimed],
+        ),
     )
     return row is not None
 

@@ -2,15 +2,18 @@
 
 Every attempt has a thread of its own, and a merchant has at most a few attempts in flight (see
 `callback_attempts.IN_FLIGHT_PER_MERCHANT`): one that never answers holds its own share and no more.
+Those that end while others are being recorded are recorded together afterwards.
 """
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import structlog
 
 from core_service.application import callback_attempts, system_config
-from core_service.application.callback_attempts import Attempt
+from core_service.application.callback_attempts import Attempt, Made
 from core_service.storage.database import connection_scope
 
 THREADS = 48
@@ -30,6 +33,12 @@ class CallbackDelivery:
         """The merchant whose turn was last."""
         self._free = threading.Semaphore(threads)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=self.name)
+        self._made: SimpleQueue[Made | None] = SimpleQueue()
+        """What is to be recorded; None: nothing more will come."""
+        self._recorder = threading.Thread(
+            target=self._record_all, name=f"{self.name}-recorder", daemon=True
+        )
+        self._recorder.start()
 
     @property
     def drain_seconds(self) -> float:
@@ -61,16 +70,44 @@ class CallbackDelivery:
     def drain(self) -> None:
         """Waits until every attempt has been recorded."""
         self._executor.shutdown(wait=True)
+        self._made.put(None)
+        self._recorder.join()
 
     def _send(self, attempt: Attempt, stop: threading.Event) -> None:
+        made = None
         try:
             if stop.is_set():
                 callback_attempts.give_back(attempt)
             else:
-                callback_attempts.send(attempt)
+                made = callback_attempts.make(attempt)
         except Exception:  # noqa: BLE001 (logged; a thread must give its place back)
             # Its lease ends by itself, and then it is tried again.
             _log.exception("callback_attempt_failed", delivery_id=attempt.claimed.id)
-        finally:
-            self._free.release()
-            self.wake.set()
+        if made is None:
+            self._set_free(1)
+        else:
+            self._made.put(made)
+
+    def _record_all(self) -> None:
+        ended = False
+        while not ended:
+            found = [self._made.get(), *(self._made.get() for _ in range(self._made.qsize()))]
+            made = [one for one in found if one is not None]
+            if made:
+                self._record(made)
+            ended = len(made) < len(found)
+
+    def _record(self, made: Sequence[Made]) -> None:
+        try:
+            callback_attempts.record(made)
+        except Exception:  # noqa: BLE001 (logged; those that can be recorded must be)
+            if len(made) > 1:
+                for one in made:
+                    self._record([one])
+                return
+            _log.exception("callback_attempt_failed", delivery_id=made[0].ended.claimed.id)
+        self._set_free(len(made))
+
+    def _set_free(self, places: int) -> None:
+        self._free.release(places)
+        self.wake.set()

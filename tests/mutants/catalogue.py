@@ -66,12 +66,9 @@ MUTANTS = (
     Mutant(
         "an attempt is recorded by whoever lost it",
         "core_service/storage/callbacks.py",
-        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND token = %(token)s\n"
-        "          AND lease_until IS NOT NULL\n        RETURNING merchant_id, id, token\n    )\n"
-        "    UPDATE delivery_attempts a\n    SET finished_at = now(),\n        outcome = CASE",
-        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND %(token)s > 0\n"
-        "        RETURNING merchant_id, id, token\n    )\n"
-        "    UPDATE delivery_attempts a\n    SET finished_at = now(),\n        outcome = CASE",
+        "WHERE d.merchant_id = g.merchant_id AND d.id = g.id AND d.token = g.token\n"
+        "          AND d.lease_until IS NOT NULL",
+        "WHERE d.merchant_id = g.merchant_id AND d.id = g.id",
         (f"{WORKERS}test_callback_claims.py",),
     ),
     Mutant(
@@ -297,10 +294,8 @@ MUTANTS = (
     Mutant(
         "callbacks are tried again after they were delivered",
         "core_service/storage/callbacks.py",
-        "SET status = CASE status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE %(next_status)s END,\n"
-        "            due_at = coalesce(",
-        "SET status = CASE WHEN %(next_status)s = 'DELIVERED' THEN 'PENDING' ELSE %(next_status)s END,\n"
-        "            due_at = coalesce(",
+        "SET status = CASE d.status WHEN 'DELIVERED' THEN 'DELIVERED' ELSE g.next_status END",
+        "SET status = CASE g.next_status WHEN 'DELIVERED' THEN 'PENDING' ELSE g.next_status END",
         (f"{WORKERS}test_callback_attempts.py",),
     ),
     Mutant(

@@ -223,8 +223,9 @@ def seconds_until_due(world: World) -> dict[str, float | None]:
 
 def _deliver(limit: int = 2) -> int:
     attempts = callback_attempts.claim_due(limit)
-    for attempt in attempts:
-        callback_attempts.send(attempt)
+    made = [one for attempt in attempts if (one := callback_attempts.make(attempt))]
+    if made:
+        callback_attempts.record(made)
     return len(attempts)
 
 

@@ -2,12 +2,14 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from core_service.application import callback_attempts, callbacks
-from core_service.application.callback_attempts import IN_FLIGHT_PER_MERCHANT, Attempt
+from core_service.application.callback_attempts import IN_FLIGHT_PER_MERCHANT, Attempt, Made
 from core_service.calls import Call, Principal
 from core_service.errors import CoreError
 from core_service.storage import callbacks as deliveries
@@ -116,6 +118,57 @@ def test_v12_v14_a_dead_lease_is_taken_over_and_the_stale_attempt_is_lost(shop: 
     callback_attempts.send(stale)
     assert {**delivery_of(order_id), "pause": None} == {**before, "pause": None}
     assert outcomes_of(order_id) == ["lost", "delivered"]
+
+
+def test_v12_of_attempts_recorded_together_the_one_taken_over_changes_nothing(
+    shop: Receiver,
+) -> None:
+    _, lost = paid_order(shop.url)
+    made = [callback_attempts.make(attempt) for attempt in callback_attempts.claim_due(10)]
+    let_leases_end()
+    (newer,) = callback_attempts.claim_due(10)
+    _, kept = paid_order(shop.url)
+    made += [callback_attempts.make(attempt) for attempt in callback_attempts.claim_due(10)]
+    callback_attempts.record([one for one in made if one])
+    assert (delivery_of(kept)["status"], outcomes_of(kept)) == ("DELIVERED", ["delivered"])
+    assert (delivery_of(lost)["status"], outcomes_of(lost)) == ("PROCESSING", ["lost", None])
+    callback_attempts.send(newer)
+    assert outcomes_of(lost) == ["lost", "delivered"]
+
+
+def test_an_attempt_that_cannot_be_recorded_does_not_hold_the_others(
+    shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, record = callback_attempts.make, callback_attempts.record
+    recording, all_made, together = threading.Event(), threading.Semaphore(0), list[set[str]]()
+
+    def made_with_a_nul(attempt: Attempt) -> Made | None:
+        one = make(attempt)
+        assert one is not None
+        if attempt.claimed.order_id == odd:
+            assert recording.wait(20)  # so that it is not the one that is recorded alone
+            finished = replace(one.ended.finished, error="\0")
+            one = replace(one, ended=replace(one.ended, finished=finished))
+        all_made.release()
+        return one
+
+    def recorded_when_all_are_made(made: Sequence[Made]) -> None:
+        together.append({one.ended.claimed.order_id for one in made})
+        recording.set()
+        if len(together) == 1:
+            assert all(all_made.acquire(timeout=20) for _ in range(5))
+        record(made)
+
+    monkeypatch.setattr(callback_attempts, "make", made_with_a_nul)
+    monkeypatch.setattr(callback_attempts, "record", recorded_when_all_are_made)
+    odd = paid_order(shop.url)[1]
+    others = [paid_order(shop.url)[1] for _ in range(4)]
+    loop = CallbackDelivery()
+    assert loop.round(threading.Event()) == 5
+    loop.drain()
+    assert any(odd in orders and len(orders) > 1 for orders in together)
+    assert [outcomes_of(order) for order in others] == [["delivered"]] * 4
+    assert (delivery_of(odd)["status"], outcomes_of(odd)) == ("PROCESSING", [None])
 
 
 def test_lost_attempts_do_not_use_up_the_limit(shop: Receiver) -> None:

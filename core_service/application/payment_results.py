@@ -45,10 +45,22 @@ def apply_payment_report(
 def apply_in_transaction(
     merchant: MerchantSnapshot, order_id: str, report: PaymentReport, event: Event, *, now: datetime
 ) -> Applied:
-    """The same inside a transaction that is open already. Repeatable: a second time it finds nothing new."""
+    """The same inside a transaction that is open already."""
     order = payment_orders.lock(merchant.facts.id, order_id)
     if order is None:
         raise CoreError("ORDER_NOT_FOUND")
+    return apply_to_locked(merchant, order, report, event, now=now)
+
+
+def apply_to_locked(
+    merchant: MerchantSnapshot,
+    order: PaymentOrderRow,
+    report: PaymentReport,
+    event: Event,
+    *,
+    now: datetime,
+) -> Applied:
+    """The same to an order that this transaction has locked. Repeatable: a second time it finds nothing new."""
     tracing.current().say(order_id=order.id)
     now = max(
         now, order.updated_at
@@ -115,7 +127,7 @@ def _change(
     if paid_at is not None:
         number = report.gateway_order_id or f"unnumbered:{order.id}"
         payment_orders.add_received_payment(
-            changed, number, paid_at=paid_at, duplicate=False, first_seen_by=event.cause, now=now
+            changed, number, paid_at=paid_at, first_seen_by=event.cause, now=now
         )
         finance.post(
             order.merchant_id,
@@ -141,11 +153,10 @@ def _keep_duplicate(
 ) -> bool:
     """A second payment: kept, booked apart and flagged. False when it is known already."""
     assert report.gateway_order_id is not None
-    is_new = payment_orders.add_received_payment(
+    is_new = payment_orders.add_second_payment(
         order,
         report.gateway_order_id,
         paid_at=report.paid_at or now,
-        duplicate=True,
         first_seen_by=event.cause,
         now=now,
     )

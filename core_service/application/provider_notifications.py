@@ -7,7 +7,6 @@ of another account get one and the same answer, which says nothing.
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
 
 from core_service.application import merchant_cache, payment_results
 from core_service.application import refunds as refund_cases
@@ -129,31 +128,38 @@ class _Receipt:
         transact(lambda: self.keep(reason, order_id=order_id))
 
     def take_payment(self, notification: Notification, report: PaymentReport) -> None:
-        """Applies a payment and keeps the notice, in one transaction. Raises INVALID_NOTIFICATION."""
-        order = self._own_order(report.order_id)
-        if (report.paid_amount_fen, report.currency) != (order.amount_fen, order.currency):
-            shown = f"{report.paid_amount_fen} {report.currency}"
-            self._refuse_amount(order, f"{order.id}:{shown}", shown, None)
+        """Applies a payment and keeps the notice, in one transaction. Raises NOT_FOUND and INVALID_NOTIFICATION."""
 
-        def work() -> None:
-            if notification.needs_query:
-                payment_orders.ask_now(order.merchant_id, order.id)
-                if report.has_refunds:
-                    refunds.ask_open_refunds_now(order.merchant_id, order.id)
-                self.keep(
-                    _undecided(notification), order_id=order.id, event_id=notification.event_id
-                )
-                return
-            applied = payment_results.apply_in_transaction(
-                self.merchant, order.id, report, self._event(), now=self.now
-            )
-            failpoint("n2")
-            outcome = "applied" if applied.is_news else "nothing_new"
+        def work() -> str | None:
+            order = payment_orders.lock(self.merchant.facts.id, report.order_id)
+            if order is None or order.account_id != self.account.id:
+                self.keep("order_unknown")
+                return _NOT_FOUND
+            if (report.paid_amount_fen, report.currency) != (order.amount_fen, order.currency):
+                shown = f"{report.paid_amount_fen} {report.currency}"
+                self._keep_mismatch(order, f"{order.id}:{shown}", shown, None)
+                return _INVALID
+            outcome = self._take(notification, report, order)
             self.keep(outcome, order_id=order.id, event_id=notification.event_id)
+            return _INVALID if notification.contradicts_itself else None
 
-        transact(work)
-        if notification.contradicts_itself:
-            raise CoreError(_INVALID)
+        refused = transact(work)
+        if refused is not None:
+            raise CoreError(refused)
+
+    def _take(
+        self, notification: Notification, report: PaymentReport, order: PaymentOrderRow
+    ) -> str:
+        if notification.needs_query:
+            payment_orders.ask_now(order.merchant_id, order.id)
+            if report.has_refunds:
+                refunds.ask_open_refunds_now(order.merchant_id, order.id)
+            return _undecided(notification)
+        applied = payment_results.apply_to_locked(
+            self.merchant, order, report, self._event(), now=self.now
+        )
+        failpoint("n2")
+        return "applied" if applied.is_news else "nothing_new"
 
     def take_refund(self, notification: Notification, report: RefundReport) -> None:
         """The same for the result of a refund."""
@@ -168,7 +174,8 @@ class _Receipt:
         amounts = (report.amount_fen, report.order_amount_fen)
         if amounts != (refund.amount_fen, order.amount_fen):
             shown = f"{amounts[0]} of {amounts[1]}"
-            self._refuse_amount(order, f"{refund.id}:{shown}", shown, refund.id)
+            transact(lambda: self._keep_mismatch(order, f"{refund.id}:{shown}", shown, refund.id))
+            raise CoreError(_INVALID)
 
         def work() -> None:
             if notification.needs_query:
@@ -189,24 +196,19 @@ class _Receipt:
         if notification.contradicts_itself:
             raise CoreError(_INVALID)
 
-    def _refuse_amount(
+    def _keep_mismatch(
         self, order: PaymentOrderRow, fingerprint: str, shown: str, refund_id: str | None
-    ) -> NoReturn:
+    ) -> None:
         """Genuine, but about another amount: nothing changes, and a person must look."""
-
-        def work() -> None:
-            payment_orders.add_anomaly(
-                order,
-                "AMOUNT_MISMATCH",
-                fingerprint,
-                detail=shown,
-                refund_id=refund_id,
-                now=self.now,
-            )
-            self.keep("amount_mismatch", order_id=order.id, refund_id=refund_id)
-
-        transact(work)
-        raise CoreError(_INVALID)
+        payment_orders.add_anomaly(
+            order,
+            "AMOUNT_MISMATCH",
+            fingerprint,
+            detail=shown,
+            refund_id=refund_id,
+            now=self.now,
+        )
+        self.keep("amount_mismatch", order_id=order.id, refund_id=refund_id)
 
     def _own_order(self, order_id: str) -> PaymentOrderRow:
         order = payment_orders.find(self.merchant.facts.id, order_id)

@@ -305,37 +305,31 @@ def add_event(
 
 
 _ADD_RECEIVED_PAYMENT = Prepared(
-    "INSERT INTO received_payments (merchant_id, order_id, gateway_order_id, amount_fen, paid_at, duplicate, "
+    "INSERT INTO received_payments (merchant_id, order_id, gateway_order_id, amount_fen, duplicate, paid_at, "
     "first_seen_by, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
     "ON CONFLICT (merchant_id, order_id, gateway_order_id) DO NOTHING"
 )
 
 
 def add_received_payment(
-    order: PaymentOrderRow,
-    gateway_order_id: str,
-    *,
-    paid_at: datetime,
-    duplicate: bool,
-    first_seen_by: str,
-    now: datetime,
-) -> bool:
-    """Keeps a payment that the provider proved; False when it is kept already."""
-    return bool(
-        execute(
-            _ADD_RECEIVED_PAYMENT,
-            (
-                order.merchant_id,
-                order.id,
-                gateway_order_id,
-                order.amount_fen,
-                paid_at,
-                duplicate,
-                first_seen_by,
-                now,
-            ),
-        )
-    )
+    order: PaymentOrderRow, gateway_order_id: str, *, paid_at: datetime, first_seen_by: str, now: datetime
+) -> None:  # fmt: skip
+    """Keeps the payment that the provider proved, once."""
+    write(
+        _ADD_RECEIVED_PAYMENT,
+        (order.merchant_id, order.id, gateway_order_id, order.amount_fen, False, paid_at, first_seen_by, now),
+    )  # fmt: skip
+
+
+def add_second_payment(
+    order: PaymentOrderRow, gateway_order_id: str, *, paid_at: datetime, first_seen_by: str, now: datetime
+) -> bool:  # fmt: skip
+    """Keeps another payment of an order that is paid already; False when this one is kept already."""
+    added = execute(
+        _ADD_RECEIVED_PAYMENT,
+        (order.merchant_id, order.id, gateway_order_id, order.amount_fen, True, paid_at, first_seen_by, now),
+    )  # fmt: skip
+    return added == 1
 
 
 def add_anomaly(

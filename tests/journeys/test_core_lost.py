@@ -89,8 +89,18 @@ def test_n06_cores_that_fell_silent_are_given_up_and_found_again(rough_stack: Ro
 
 @contextmanager
 def silent(rough_stack: RoughStack) -> Iterator[None]:
-    """Every core process keeps its connections and says nothing more."""
-    pids = [pid for pid in rough_stack.stack.process_ids("core") if psutil.pid_exists(pid)]
+    """Every core process keeps its connections and says nothing more.
+
+    None of those that an earlier test lost must come back meanwhile, and answer.
+    """
+    stack = rough_stack.stack
+
+    def serving() -> list[int]:
+        pids = stack.process_ids("core")
+        all_serve = all(psutil.pid_exists(pid) and stack.is_serving(pid) for pid in pids)
+        return pids if all_serve else []
+
+    pids = wait_until(serving, what="every core process")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

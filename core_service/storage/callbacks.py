@@ -126,7 +126,8 @@ _TAKE = """
 
 # `waiting` walks the index from merchant to merchant, and each gives at most what it may still have
 # in flight. `chosen` checks again what `candidates` saw, because another worker may have been
-# faster in between.
+# faster in between. LATERAL everywhere: the statistics of a queue are always old, and nothing else
+# keeps the planner from reading all of it.
 _CLAIM_DUE = (
     """
     WITH RECURSIVE waiting AS (
@@ -137,29 +138,33 @@ _CLAIM_DUE = (
                 WHERE d.status IN ('PENDING', 'PROCESSING') AND d.merchant_id > w.merchant_id
                 ORDER BY d.merchant_id, d.due_at LIMIT 1)
         FROM waiting w WHERE w.merchant_id IS NOT NULL
-    ), in_flight AS (
-        SELECT merchant_id, count(*) AS count FROM deliveries
-        WHERE lease_until IS NOT NULL AND lease_until >= now() GROUP BY merchant_id
     ), candidates AS (
-        SELECT due.merchant_id, due.id, due.due_at, due.place + coalesce(f.count, 0) AS turn
+        SELECT due.merchant_id, due.id, due.due_at, due.place + f.count AS turn
         FROM waiting w
-        LEFT JOIN in_flight f ON f.merchant_id = w.merchant_id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS count FROM deliveries d
+            WHERE d.merchant_id = w.merchant_id
+              AND d.lease_until IS NOT NULL AND d.lease_until >= now()
+        ) f
         CROSS JOIN LATERAL (
             SELECT d.merchant_id, d.id, d.due_at, row_number() OVER (ORDER BY d.due_at) AS place
             FROM deliveries d
             WHERE d.merchant_id = w.merchant_id AND d.status IN ('PENDING', 'PROCESSING')
               AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())
             ORDER BY d.due_at
-            LIMIT greatest(0, %(in_flight_per_merchant)s - coalesce(f.count, 0))
+            LIMIT greatest(0, %(in_flight_per_merchant)s - f.count)
         ) due
         ORDER BY turn, due.merchant_id <= %(after)s, due.merchant_id, due.due_at
         LIMIT %(limit)s
     ), chosen AS MATERIALIZED (
-        SELECT d.merchant_id, d.id, d.lease_until IS NOT NULL AS stale
-        FROM candidates c JOIN deliveries d ON d.merchant_id = c.merchant_id AND d.id = c.id
-        WHERE d.status IN ('PENDING', 'PROCESSING')
-          AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())
-        FOR UPDATE OF d SKIP LOCKED
+        SELECT d.* FROM candidates c
+        CROSS JOIN LATERAL (
+            SELECT merchant_id, id, lease_until IS NOT NULL AS stale FROM deliveries
+            WHERE merchant_id = c.merchant_id AND id = c.id
+              AND status IN ('PENDING', 'PROCESSING')
+              AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+            FOR UPDATE SKIP LOCKED
+        ) d
     ),
     """  # noqa: S608 (both parts are constants)
     + _TAKE
@@ -177,6 +182,12 @@ _CLAIM_ONE = (
     + _TAKE
 )
 
+# What the planner must know of a queue and cannot learn from statistics, which are as old as the last
+# ANALYZE: that it may have become long since (reading it in order costs less than sorting it), and that
+# its indexes hold more entries of rows that have gone on than of rows that wait (an index scan marks
+# them, and the next one passes over them; a bitmap scan visits them all every time).
+_AS_A_QUEUE = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+
 
 def claim_due(
     *, limit: int, in_flight_per_merchant: int, lease_seconds: float, after: str = ""
@@ -186,6 +197,7 @@ def claim_due(
     Among those with equally many it is the turn of the one behind merchant `after`: however much older the others' are,
     nobody waits for more than one of each. Workers that look in the same instant may each fill a merchant's share.
     """
+    write(_AS_A_QUEUE)
     parameters = {
         "limit": limit,
         "in_flight_per_merchant": in_flight_per_merchant,

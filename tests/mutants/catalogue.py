@@ -286,9 +286,9 @@ MUTANTS = (
     Mutant(
         "two workers may claim one delivery",
         "core_service/storage/callbacks.py",
-        "          AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())\n"
-        "        FOR UPDATE OF d SKIP LOCKED",
-        "          AND d.due_at <= now()\n        FOR UPDATE OF d SKIP LOCKED",
+        "              AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())\n"
+        "            FOR UPDATE SKIP LOCKED",
+        "              AND due_at <= now()\n            FOR UPDATE SKIP LOCKED",
         (f"{WORKERS}test_callback_claims.py",),
     ),
     Mutant(

@@ -177,7 +177,8 @@ def configure(url: str, *, max_connections: int, prepares: bool = True) -> None:
         tcp_user_timeout=10_000,
         options=(
             f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS} "
-            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC "
+            "-c plan_cache_mode=force_generic_plan"
         ),
     )
 

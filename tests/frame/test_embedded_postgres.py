@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import psycopg2
 import pytest
 
+from core_service.child_process import Account, child_command
 from core_service.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, find_binaries
 
 ROOT = Path(__file__).parents[2]
@@ -249,15 +250,16 @@ def test_an_ordinary_user_needs_no_other_account() -> None:
         folder.chmod(0o755)
         (folder / "data").mkdir()
         os.chown(folder / "data", nobody.pw_uid, nobody.pw_gid)
+        # Not by `user=`: that forks, and an earlier test of this process may have left gRPC's threads.
         done = subprocess.run(
-            [python, "-c", OWNER, folder / "data"],
+            child_command(
+                [python, "-c", OWNER, folder / "data"],
+                account=Account(nobody.pw_uid, nobody.pw_gid),
+            ),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            user=nobody.pw_uid,
-            group=nobody.pw_gid,
-            extra_groups=[],
             check=False,
         )
         assert (done.returncode, done.stdout.strip().endswith(" True")) == (0, True), done.stderr

@@ -98,14 +98,14 @@ def empty_folder(folder: Path) -> None:
 def exposition(folder: Path, gauges: Gauges) -> bytes:
     """The text that Prometheus reads: all processes added up, and `gauges`."""
     _forget_dead(folder)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    together = CollectorRegistry()
+    MultiProcessCollector(together, path=str(folder))  # type: ignore[no-untyped-call]
     for name, (text, values) in gauges.items():
         labelled = any(values)
-        gauge = Gauge(name, text, ("kind",) if labelled else (), registry=registry)
+        gauge = Gauge(name, text, ("kind",) if labelled else (), registry=together)
         for kind, value in values.items():
             (gauge.labels(kind) if labelled else gauge).set(value)
-    return generate_latest(registry)
+    return generate_latest(together)
 
 
 def _forget_dead(folder: Path) -> None:

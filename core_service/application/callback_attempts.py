@@ -278,13 +278,14 @@ def _finished(
 
 def _recorded(made: Sequence[Made]) -> set[str]:
     """Records them; the ids of the deliveries that no other worker has taken over."""
-    while ours := [one.ended for one in made if time.monotonic() <= one.lease_ends]:
+    while made:
         try:
-            return _record_now(ours)
+            return _record_now([one.ended for one in made])
         except CoreError as refusal:
             if refusal.family is not Family.UNAVAILABLE:
                 raise
         time.sleep(RECORD_PAUSE_SECONDS)
+        made = [one for one in made if time.monotonic() <= one.lease_ends]
     return set()
 
 

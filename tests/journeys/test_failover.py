@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -137,11 +138,7 @@ def finish(pair: Pair, load: Load) -> None:
             what="an answer at last",
         )
     for order in load.paid:
-        wait_until(
-            lambda order=order: is_paid(load, order),  # type: ignore[misc]
-            seconds=60,
-            what="a payment",
-        )
+        wait_until(partial(is_paid, load, order), seconds=60, what="a payment")
 
 
 def is_paid(load: Load, order: str) -> bool:

@@ -136,6 +136,19 @@ def test_v12_of_attempts_recorded_together_the_one_taken_over_changes_nothing(
     assert outcomes_of(lost) == ["lost", "delivered"]
 
 
+def test_an_attempt_whose_lease_has_ended_is_recorded_while_nobody_else_has_it(
+    shop: Receiver,
+) -> None:
+    _, order_id = paid_order(shop.url)
+    (attempt,) = callback_attempts.claim_due(10)
+    made = callback_attempts.make(attempt)
+    assert made is not None
+    let_leases_end()
+    callback_attempts.record([replace(made, lease_ends=time.monotonic() - 1)])
+    assert outcomes_of(order_id) == ["delivered"]
+    assert send_due() == []
+
+
 def test_an_attempt_that_cannot_be_recorded_does_not_hold_the_others(
     shop: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """What the core knows of each merchant, in memory: facts, credentials, accounts with parsed keys, bindings.
 
 A snapshot never changes; a newer one replaces it. `merchants.version` tells whether it is still
-true: a signed request finds out by the statement that spends its nonce, everything else by one
-cheap read here. Needs an open connection scope.
+true: a signed request finds out by the statement that spends its nonce, a payment's notification by
+the one that locks its order, everything else by one cheap read here. Needs an open connection scope.
 """
 
 import json
@@ -106,6 +106,7 @@ class _Opener:
 _lock = Lock()
 _snapshots: OrderedDict[str, MerchantSnapshot] = OrderedDict()
 _merchant_of_key: dict[str, str] = {}
+_merchant_of_account: dict[str, str] = {}
 _opener: list[_Opener] = []
 
 
@@ -114,6 +115,7 @@ def configure(box: SecretBox, public_base_url: str) -> None:
     with _lock:
         _snapshots.clear()
         _merchant_of_key.clear()
+        _merchant_of_account.clear()
         _opener[:] = [_Opener(box, public_base_url.rstrip("/"))]
 
 
@@ -146,6 +148,12 @@ def at_least(merchant_id: str, version: int) -> MerchantSnapshot | None:
     return cached if cached is not None and cached.facts.version >= version else None
 
 
+def remembered_by_account(account_id: str) -> MerchantSnapshot | None:
+    """Find the owner of a channel account in memory, possibly out of date; asks nobody."""
+    with _lock:
+        return _snapshots.get(_merchant_of_account.get(account_id, ""))
+
+
 def by_account(account_id: str) -> MerchantSnapshot | None:
     """Find the owner of a channel account, up to date; None: no such account."""
     return _current(merchant_snapshots.version_by_account(account_id))
@@ -156,7 +164,7 @@ def forget(merchant_id: str) -> None:
     with _lock:
         snapshot = _snapshots.pop(merchant_id, None)
         if snapshot is not None:
-            _forget_keys(snapshot)
+            _forget_names(snapshot)
 
 
 def _found(snapshot: MerchantSnapshot | None) -> MerchantSnapshot:
@@ -192,17 +200,20 @@ def _keep(snapshot: MerchantSnapshot) -> None:
     with _lock:
         older = _snapshots.pop(merchant_id, None)
         if older is not None:
-            _forget_keys(older)
+            _forget_names(older)
         _snapshots[merchant_id] = snapshot
         _merchant_of_key.update(dict.fromkeys(snapshot.credentials, merchant_id))
+        _merchant_of_account.update(dict.fromkeys(snapshot.accounts, merchant_id))
         while len(_snapshots) > MAX_MERCHANTS:
             _, evicted = _snapshots.popitem(last=False)
-            _forget_keys(evicted)
+            _forget_names(evicted)
 
 
-def _forget_keys(snapshot: MerchantSnapshot) -> None:
+def _forget_names(snapshot: MerchantSnapshot) -> None:
     for key_id in snapshot.credentials:
         _merchant_of_key.pop(key_id, None)
+    for account_id in snapshot.accounts:
+        _merchant_of_account.pop(account_id, None)
 
 
 def _open(rows: MerchantRows, older: MerchantSnapshot | None) -> MerchantSnapshot:

@@ -478,7 +478,6 @@ class _Creation:
                     now=now,
                 ),
             )
-            assert failed is not None
             payment_orders.add_event(
                 failed, self.event, before=locked.status, after=failed.status, now=now
             )

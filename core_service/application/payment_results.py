@@ -122,7 +122,6 @@ def _change(
             now=now,
         ),
     )
-    assert changed is not None  # the row is locked
     payment_orders.add_event(changed, event, before=order.status, after=changed.status, now=now)
     if paid_at is not None:
         number = report.gateway_order_id or f"unnumbered:{order.id}"

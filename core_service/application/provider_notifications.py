@@ -5,6 +5,7 @@ of another account get one and the same answer, which says nothing.
 """
 
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,16 +62,44 @@ def handle(call: Call, inbound: Inbound, *, now: datetime) -> HttpAnswer:
         return provider.reject(status, failure.message, code=failure.reason)
 
 
+class _Outdated(Exception):
+    """What is remembered of the merchant does not believe the message, or the merchant has changed since."""
+
+
 def _handle(call: Call, provider: Provider, inbound: Inbound, now: datetime) -> HttpAnswer:
-    merchant, account = _addressee(provider, inbound)
-    receipt = _Receipt(call, merchant, account, inbound, now)
+    remembered = merchant_cache.remembered_by_account(inbound.account_id)
+    if remembered is not None:
+        with suppress(_Outdated):
+            return _handle_for(remembered, call, provider, inbound, now, is_current=False)
+    merchant = merchant_cache.by_account(inbound.account_id)
+    return _handle_for(merchant, call, provider, inbound, now, is_current=True)
+
+
+def _handle_for(
+    merchant: MerchantSnapshot | None,
+    call: Call,
+    provider: Provider,
+    inbound: Inbound,
+    now: datetime,
+    *,
+    is_current: bool,
+) -> HttpAnswer:
+    """Raises _Outdated, with nothing done, when the merchant must be looked at as it is now."""
+    account = None if merchant is None else _addressee(merchant, provider, inbound)
+    if merchant is None or account is None:
+        raise CoreError(_NOT_FOUND) if is_current else _Outdated
+    receipt = _Receipt(call, merchant, account, inbound, now, is_current)
     try:
         notification = provider.parse_notification(
             account.provider_account, inbound.request, now=now
         )
     except NotificationRejected as rejected:
+        if not is_current:
+            raise _Outdated from rejected
         receipt.keep_rejected(rejected.reason)
         raise CoreError(_INVALID) from rejected
+    if notification.payment is None and not is_current:
+        raise _Outdated
     failpoint("n1")
     if notification.payment is not None:
         receipt.take_payment(notification, notification.payment)
@@ -82,17 +111,15 @@ def _handle(call: Call, provider: Provider, inbound: Inbound, now: datetime) -> 
     return provider.acknowledge()
 
 
-def _addressee(provider: Provider, inbound: Inbound) -> tuple[MerchantSnapshot, Account]:
-    merchant = merchant_cache.by_account(inbound.account_id)
-    account = merchant.accounts.get(inbound.account_id) if merchant is not None else None
-    if merchant is None or account is None:
-        raise CoreError(_NOT_FOUND)
+def _addressee(merchant: MerchantSnapshot, provider: Provider, inbound: Inbound) -> Account | None:
+    account = merchant.accounts.get(inbound.account_id)
+    if account is None:
+        return None
     is_right = hmac.compare_digest(
         inbound.token.encode("utf-8", "replace"), account.callback_token.encode()
     )
-    if not is_right or not account.enabled or account.channel_code != provider.channel_code:
-        raise CoreError(_NOT_FOUND)
-    return merchant, account
+    is_open = is_right and account.enabled and account.channel_code == provider.channel_code
+    return account if is_open else None
 
 
 @dataclass(frozen=True)
@@ -104,6 +131,8 @@ class _Receipt:
     account: Account
     inbound: Inbound
     now: datetime
+    is_current: bool
+    """Whether the merchant was read for this message."""
 
     def keep(
         self,
@@ -131,7 +160,7 @@ class _Receipt:
         """Applies a payment and keeps the notice, in one transaction. Raises NOT_FOUND and INVALID_NOTIFICATION."""
 
         def work() -> str | None:
-            order = payment_orders.lock(self.merchant.facts.id, report.order_id)
+            order = self._locked(report.order_id)
             if order is None or order.account_id != self.account.id:
                 self.keep("order_unknown")
                 return _NOT_FOUND
@@ -146,6 +175,16 @@ class _Receipt:
         refused = transact(work)
         if refused is not None:
             raise CoreError(refused)
+
+    def _locked(self, order_id: str) -> PaymentOrderRow | None:
+        """Raises _Outdated when the merchant is no longer as it is remembered."""
+        facts = self.merchant.facts
+        if self.is_current:
+            return payment_orders.lock(facts.id, order_id)
+        is_current, order = payment_orders.lock_at_version(facts.id, facts.version, order_id)
+        if not is_current:
+            raise _Outdated
+        return order
 
     def _take(
         self, notification: Notification, report: PaymentReport, order: PaymentOrderRow

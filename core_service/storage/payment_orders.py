@@ -5,7 +5,7 @@ only inserted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -212,6 +212,23 @@ def lock(merchant_id: str, order_id: str) -> PaymentOrderRow | None:
     return _order(fetch_one(_LOCK, (merchant_id, order_id)))
 
 
+_LOCK_AT_VERSION = Prepared("""
+SELECT o.* FROM merchants m
+LEFT JOIN LATERAL (SELECT * FROM payment_orders WHERE merchant_id = m.id AND id = %s FOR UPDATE) o ON true
+WHERE m.id = %s AND m.version = %s
+""")
+
+
+def lock_at_version(
+    merchant_id: str, merchant_version: int, order_id: str
+) -> tuple[bool, PaymentOrderRow | None]:
+    """The same, and before it whether the merchant is still at this version; if not, nothing is looked for."""
+    row = fetch_one(_LOCK_AT_VERSION, (order_id, merchant_id, merchant_version))
+    if row is None:
+        return False, None
+    return True, None if row["id"] is None else _order(row)
+
+
 _SET_CHECKOUT = Prepared(
     "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, "
     "updated_at = greatest(updated_at, %s) "
@@ -249,27 +266,43 @@ class Transition:
     failure_message: str | None = None
 
 
+# Whoever decided on an order that it has not locked takes its whole transaction back: division by zero.
 _TRANSITION = Prepared("""
-UPDATE payment_orders SET
-    status = %(status)s, provider_status = coalesce(%(provider_status)s, provider_status),
-    gateway_order_id = coalesce(%(gateway_order_id)s, gateway_order_id),
-    paid_amount_fen = CASE WHEN %(status)s = 'SUCCEEDED' THEN amount_fen ELSE 0 END,
-    paid_at = coalesce(%(paid_at)s, paid_at), completed_at = %(now)s, updated_at = %(now)s, late = late OR %(late)s,
-    failure_code = %(failure_code)s, failure_message = %(failure_message)s, ask_at = %(ask_at)s, ask_count = 0
-WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
-RETURNING *
+WITH moved AS (
+    UPDATE payment_orders SET
+        status = %(status)s, provider_status = %(provider_status)s, gateway_order_id = %(gateway_order_id)s,
+        paid_amount_fen = %(paid_amount_fen)s, paid_at = %(paid_at)s, completed_at = %(completed_at)s,
+        updated_at = %(updated_at)s, late = %(late)s, failure_code = %(failure_code)s,
+        failure_message = %(failure_message)s, ask_at = %(ask_at)s, ask_count = %(ask_count)s
+    WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
+    RETURNING 1
+)
+SELECT 1 / count(*) FROM moved
 """)
 
 
-def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow | None:
-    """Moves the status if it is still what `order` says; None when it is not."""
-    parameters = {
-        "merchant_id": order.merchant_id,
-        "id": order.id,
-        "before": order.status,
-        **change.__dict__,
-    }
-    return _order(fetch_one(_TRANSITION, parameters))
+def transition(order: PaymentOrderRow, change: Transition) -> PaymentOrderRow:
+    """Moves the status of an order that this transaction has locked; the row as it is then.
+
+    The status is asked for once more when the statement runs. Should it be another one, the transaction fails.
+    """
+    changed = replace(
+        order,
+        status=change.status,
+        provider_status=change.provider_status or order.provider_status,
+        gateway_order_id=change.gateway_order_id or order.gateway_order_id,
+        paid_amount_fen=order.amount_fen if change.status == "SUCCEEDED" else 0,
+        paid_at=change.paid_at or order.paid_at,
+        completed_at=change.now,
+        updated_at=change.now,
+        late=order.late or change.late,
+        failure_code=change.failure_code,
+        failure_message=change.failure_message,
+        ask_at=change.ask_at,
+        ask_count=0,
+    )
+    write(_TRANSITION, {**vars(changed), "before": order.status})
+    return changed
 
 
 def note_provider_status(order: PaymentOrderRow, provider_status: str, *, now: datetime) -> None:

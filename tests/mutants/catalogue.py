@@ -45,8 +45,8 @@ MUTANTS = (
     Mutant(
         "a stale row is saved: the transition does not ask what the status is now",
         "core_service/storage/payment_orders.py",
-        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s\nRETURNING *",
-        "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND %(before)s IS NOT NULL\nRETURNING *",
+        "AND id = %(id)s AND status = %(before)s\n    RETURNING 1",
+        "AND id = %(id)s AND %(before)s IS NOT NULL\n    RETURNING 1",
         ("tests/core_service/storage/test_guards.py",),
     ),
     Mutant(
@@ -212,15 +212,22 @@ MUTANTS = (
     Mutant(
         "the callback token is not compared",
         "core_service/application/provider_notifications.py",
-        "    if not is_right or not account.enabled or",
-        "    if not account.enabled or",
+        "    is_open = is_right and account.enabled and",
+        "    is_open = account.enabled and",
         (f"{APPLICATION}test_provider_notifications.py",),
     ),
     Mutant(
         "a disabled account's notifications are taken",
         "core_service/application/provider_notifications.py",
-        "    if not is_right or not account.enabled or",
-        "    if not is_right or",
+        "    is_open = is_right and account.enabled and",
+        "    is_open = is_right and",
+        (f"{APPLICATION}test_provider_notifications.py",),
+    ),
+    Mutant(
+        "a notification is taken by what is remembered of an account that was closed since",
+        "core_service/storage/payment_orders.py",
+        "WHERE m.id = %s AND m.version = %s",
+        "WHERE m.id = %s AND m.version <> -%s",
         (f"{APPLICATION}test_provider_notifications.py",),
     ),
     Mutant(

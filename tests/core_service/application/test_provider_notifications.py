@@ -22,6 +22,12 @@ def outcomes() -> list[str]:
     ]
 
 
+def change_elsewhere(statement: str) -> None:
+    """As another process changes a merchant: what this one remembers stays as it was."""
+    execute(statement)
+    execute("UPDATE merchants SET version = version + 1")
+
+
 def paid_report(order: PaymentOrderRow, **changes: Any) -> PaymentReport:
     told = PaymentReport(
         order.id, PaymentState.PAID, "TRADE_SUCCESS", "gw-1", order.amount_fen, order.currency,
@@ -81,12 +87,40 @@ def test_p15_one_answer_for_everybody_who_is_not_known(shop: Shop, other_shop: S
         other_shop.send(LOCAL, body),
         shop.send(LOCAL, payment_notice(paid_report(order, order_id="po_unknown"))),
     ]
-    execute("UPDATE channel_accounts SET enabled = false")
-    execute("UPDATE merchants SET version = version + 1")
+    change_elsewhere("UPDATE channel_accounts SET enabled = false")
     answers.append(shop.send(LOCAL, body))
     assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
     assert shop.order(order.id).status == "PENDING"
     assert outcomes() == ["order_unknown"] * 2, "only what came to a known account is kept"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        ("UPDATE channel_accounts SET enabled = false", 404, 0),
+        ("UPDATE merchants SET callback_base = 'https://new.example/'", 200, 1),
+    ],
+)
+def test_a_merchant_that_changed_is_looked_at_again_before_a_payment_is_taken(
+    shop: Shop, change: str, status: int, told: int
+) -> None:
+    first, order = shop.create(LOCAL), shop.create(LOCAL)
+    assert shop.notify(first, payment_notice(paid_report(first))).status == 200
+    assert count("deliveries") == 1
+    change_elsewhere(change)
+    assert shop.notify(order, payment_notice(paid_report(order))).status == status
+    assert shop.order(order.id).status == ("SUCCEEDED" if status == 200 else "PENDING")
+    assert count("deliveries") == 1 + told
+    assert outcomes() == ["applied"] * (2 if status == 200 else 1)
+
+
+def test_an_account_that_was_closed_is_believed_as_soon_as_it_is_open_again(shop: Shop) -> None:
+    order = shop.create(LOCAL)
+    change_elsewhere("UPDATE channel_accounts SET enabled = false")
+    assert shop.notify(order, payment_notice(paid_report(order))).status == 404
+    change_elsewhere("UPDATE channel_accounts SET enabled = true")
+    assert shop.notify(order, payment_notice(paid_report(order))).status == 200
+    assert shop.order(order.id).status == "SUCCEEDED"
 
 
 def test_p15_an_order_of_another_account_of_the_same_merchant(shop: Shop) -> None:

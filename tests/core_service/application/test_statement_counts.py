@@ -10,6 +10,7 @@ import pytest
 from core_service import metadata
 from core_service.embedded_postgres import EmbeddedPostgres
 from core_service.rpc.payment_servicer import PaymentServicer
+from core_service.storage.database import database
 from novapay.payments.v1 import payment_service_pb2 as pb
 from tests.conftest import execute as execute_outside
 from tests.core_service.merchant_rows import KnownMerchant, insert_key
@@ -21,7 +22,7 @@ from tests.core_service.rpc.running import (
     running_server,
     signed_metadata,
 )
-from tests.core_service.shop import BASE, LOCAL, Shop, count
+from tests.core_service.shop import BASE, LOCAL, Shop, at_once, count
 from tests.factories import TEST_BOX
 
 Ask = Callable[..., Any]
@@ -121,3 +122,18 @@ def test_a_query_without_sync_is_one_statement(ask: Ask, statement_log: Statemen
     statements = statement_log.statements()
     assert found.order == order
     assert [statement.split()[0] for statement in statements] == ["EXECUTE"], statements
+
+
+def test_a_payments_notification_sends_two_messages(
+    shop: Shop, statement_log: StatementLog
+) -> None:
+    database.close_idle()  # so that the next connection is one that the log sees
+    warm, order = shop.create(LOCAL), shop.create(LOCAL)
+    for paid in (warm, order):
+        shop.books.pay(paid.id, paid.amount_fen)
+        statement_log.start()
+        at_once(1, lambda _, paid=paid: shop.notify(paid))
+    statements = statement_log.statements()
+    assert [statement.split()[0] for statement in statements] == ["BEGIN;", "EXECUTE"], statements
+    assert statements[1].endswith("COMMIT"), statements
+    assert shop.order(order.id).status == "SUCCEEDED"

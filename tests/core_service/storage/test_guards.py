@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import peewee
 import pytest
 
 from core_service.storage import idempotency as keys
 from core_service.storage import payment_orders
-from core_service.storage.database import execute, fetch_one
+from core_service.storage.database import execute, fetch_all, fetch_one, transact
 from core_service.storage.idempotency import Scope
 from core_service.storage.merchant_snapshots import Nonce, NonceOutcome, nonce_exists, spend_nonce
+from core_service.storage.payment_orders import Event
 from tests.factories import make_merchant, make_order
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -32,12 +35,36 @@ def test_v01_a_transition_decided_on_a_stale_status_changes_nothing() -> None:
     stale = payment_orders.find_by_id(order_id)
     assert stale is not None
     execute("UPDATE payment_orders SET status = 'PROCESSING' WHERE id = %s", (order_id,))
-    cancelled = payment_orders.Transition("CANCELLED", None, datetime.now(UTC), None)
-    assert payment_orders.transition(stale, cancelled) is None
-    fresh = payment_orders.find_by_id(order_id)
-    assert fresh is not None
-    assert fresh.status == "PROCESSING"
-    assert payment_orders.transition(fresh, cancelled) is not None
+    now = datetime.now(UTC)
+    cancelled = payment_orders.Transition("CANCELLED", None, now, None)
+
+    closing = Event("system", "close", None)
+
+    def cancel() -> None:
+        changed = payment_orders.transition(stale, cancelled)
+        payment_orders.add_event(
+            changed, closing, before=stale.status, after=changed.status, now=now
+        )
+
+    with pytest.raises(peewee.DataError, match="division by zero"):
+        transact(cancel)
+    assert payment_orders.find_by_id(order_id) == replace(stale, status="PROCESSING")
+    assert fetch_all("SELECT 1 FROM payment_events WHERE cause = 'close'") == []
+
+
+def test_a_transition_answers_with_the_row_that_it_makes() -> None:
+    now = datetime.now(UTC)
+    for change in (
+        payment_orders.Transition("PROCESSING", "WAIT_BUYER_PAY", now, now + timedelta(minutes=1)),
+        payment_orders.Transition("SUCCEEDED", "TRADE_SUCCESS", now, None, "2026112822001", now, late=True),
+        payment_orders.Transition("FAILED", None, now, now, failure_code="ACQ.X", failure_message="no"),
+    ):  # fmt: skip
+        order_id = make_order()
+        order = payment_orders.find_by_id(order_id)
+        assert order is not None
+        changed = transact(partial(payment_orders.transition, order, change))
+        assert changed == payment_orders.find_by_id(order_id)
+        assert changed.status == change.status
 
 
 def test_a_nonce_is_not_spent_by_a_stale_snapshot() -> None:

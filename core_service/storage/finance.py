@@ -6,14 +6,14 @@ from core_service.domain.ids import new_id
 from core_service.domain.ledger import Line
 from core_service.storage.database import Prepared, execute, fetch_all, fetch_one, write
 
-_JOURNAL_ROW = Prepared(
-    "INSERT INTO journals (merchant_id, id, kind, source, order_id, refund_id, created_at) "
-    "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+_POST = Prepared("""
+WITH journal AS (
+    INSERT INTO journals (merchant_id, id, kind, source, order_id, refund_id, created_at)
+    VALUES (%(merchant_id)s, %(id)s, %(kind)s, %(source)s, %(order_id)s, %(refund_id)s, %(now)s)
 )
-_LINES = Prepared(
-    "INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen) "
-    "SELECT %s, %s, * FROM unnest(%s::integer[], %s::text[], %s::bigint[])"
-)
+INSERT INTO journal_lines (merchant_id, journal_id, line, account, amount_fen)
+SELECT %(merchant_id)s, %(id)s, * FROM unnest(%(lines)s::integer[], %(accounts)s::text[], %(amounts)s::bigint[])
+""")
 
 
 def post(
@@ -27,17 +27,20 @@ def post(
     now: datetime,
 ) -> None:
     """Books one thing, once: a second posting of the same source violates a unique key."""
-    journal_id = new_id("jn")
-    write(_JOURNAL_ROW, (merchant_id, journal_id, kind, source, order_id, refund_id, now))
     write(
-        _LINES,
-        (
-            merchant_id,
-            journal_id,
-            list(range(1, len(lines) + 1)),
-            [line.account for line in lines],
-            [line.amount_fen for line in lines],
-        ),
+        _POST,
+        {
+            "merchant_id": merchant_id,
+            "id": new_id("jn"),
+            "kind": kind,
+            "source": source,
+            "order_id": order_id,
+            "refund_id": refund_id,
+            "now": now,
+            "lines": list(range(1, len(lines) + 1)),
+            "accounts": [line.account for line in lines],
+            "amounts": [line.amount_fen for line in lines],
+        },
     )
 
 

@@ -5,7 +5,6 @@ committed first, the provider is called with no transaction open, and a second t
 that does not come leaves the order PENDING, and the same request again finishes the same order.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -381,7 +380,6 @@ class _Creation:
             "metadata": self.command.metadata,
             "payment_mode": self.provider.payment_mode,
             "checkout_url": checkout and checkout.checkout_url,
-            "provider_payload": checkout and payload_text(checkout),
             "expire_at": self.expire_at,
             "created_at": self.now,
             "ask_at": self.now + timedelta(seconds=payment_order.ASK_AFTER_SECONDS[0]),
@@ -493,7 +491,6 @@ class _Creation:
                 order,
                 payment_mode=checkout.payment_mode,
                 checkout_url=checkout.checkout_url,
-                provider_payload=payload_text(checkout),
                 now=self.now,
             )
         return self._kept(OrderResult(self._current(order), created=created))
@@ -502,11 +499,6 @@ class _Creation:
         view = payment_orders.find_view(order.merchant_id, order.id)
         assert view is not None
         return view
-
-
-def payload_text(checkout: Checkout) -> str:
-    """ProviderPayload as JSON text."""
-    return json.dumps(dict(checkout.payload), ensure_ascii=False)
 
 
 def _needs_checkout(order: PaymentOrderRow) -> bool:

@@ -74,12 +74,11 @@ class PaymentRequest:
 
 @dataclass(frozen=True)
 class Checkout:
-    """Where the payer goes. `payload` becomes providerPayload: never secret."""
+    """Where the payer goes; the link is shown to the merchant, so it is never secret."""
 
     payment_mode: str
     """`redirect` or `qr_code`."""
     checkout_url: str
-    payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

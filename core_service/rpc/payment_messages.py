@@ -1,5 +1,7 @@
 """Orders and refunds as messages. Amounts are yuan with two decimals, rates have four."""
 
+import json
+
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
@@ -82,7 +84,7 @@ def order_message(
         callback_status=_callback_status(view, merchant),
         merchant_channel_account_id=order.account_id,
         channel_account_source=ACCOUNT_SOURCE,
-        provider_payload=order.provider_payload,
+        provider_payload=_provider_payload(order),
         created_at=timestamp(order.created_at),
         updated_at=timestamp(order.updated_at),
         expire_at=timestamp(order.expire_at),
@@ -95,6 +97,19 @@ def order_message(
         ),
         metadata=order.metadata,
     )
+
+
+def _provider_payload(order: PaymentOrderRow) -> str | None:
+    """Where the payer goes, for the merchant's own page: a JSON object of the contract."""
+    url = order.checkout_url
+    if url is None:
+        return None
+    payload = (
+        {"codeUrl": url}
+        if order.payment_mode == "qr_code"
+        else {"method": "GET", "redirectUrl": url}
+    )
+    return json.dumps(payload, ensure_ascii=False)
 
 
 def _callback_status(

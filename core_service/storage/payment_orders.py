@@ -45,7 +45,6 @@ class PaymentOrderRow:
     gateway_order_id: str | None
     payment_mode: str | None
     checkout_url: str | None
-    provider_payload: str | None
     failure_code: str | None
     failure_message: str | None
     paid_amount_fen: int
@@ -89,13 +88,12 @@ _INSERT = Prepared("""
 WITH made AS (
     INSERT INTO payment_orders (
         merchant_id, id, external_order_id, channel_code, account_id, amount_fen, currency, fee_rate, fee_fen, subject,
-        description, return_url, callback_url, metadata, status, payment_mode, checkout_url, provider_payload,
-        expire_at, created_at, updated_at, ask_at)
+        description, return_url, callback_url, metadata, status, payment_mode, checkout_url, expire_at, created_at, updated_at, ask_at)
     VALUES (
         %(merchant_id)s, %(id)s, %(external_order_id)s, %(channel_code)s, %(account_id)s, %(amount_fen)s, %(currency)s,
         %(fee_rate)s, %(fee_fen)s, %(subject)s, %(description)s, %(return_url)s, %(callback_url)s, %(metadata)s,
-        'PENDING', %(payment_mode)s, %(checkout_url)s, %(provider_payload)s, %(expire_at)s, %(created_at)s,
-        %(created_at)s, %(ask_at)s)
+        'PENDING', %(payment_mode)s, %(checkout_url)s, %(expire_at)s, %(created_at)s, %(created_at)s,
+        %(ask_at)s)
     ON CONFLICT (merchant_id, external_order_id) DO NOTHING
     RETURNING *
 ), told AS (
@@ -230,7 +228,7 @@ def lock_at_version(
 
 
 _SET_CHECKOUT = Prepared(
-    "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, provider_payload = %s, "
+    "UPDATE payment_orders SET payment_mode = %s, checkout_url = %s, "
     "updated_at = greatest(updated_at, %s) "
     "WHERE merchant_id = %s AND id = %s"
 )
@@ -241,13 +239,12 @@ def set_checkout(
     *,
     payment_mode: str,
     checkout_url: str,
-    provider_payload: str,
     now: datetime,
 ) -> None:
     """What the payer needs; leaves the status alone, which a notification may have moved meanwhile."""
     write(
         _SET_CHECKOUT,
-        (payment_mode, checkout_url, provider_payload, now, order.merchant_id, order.id),
+        (payment_mode, checkout_url, now, order.merchant_id, order.id),
     )
 
 

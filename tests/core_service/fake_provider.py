@@ -283,7 +283,7 @@ class FakeProvider:
             if not self.creates_locally:
                 self.books.open_payment(request.order_id, request.amount_fen)
             url = f"https://cashier.example/{request.order_id}"
-            return Checkout(self.payment_mode, url, {"codeUrl": url})
+            return Checkout(self.payment_mode, url)
 
         made: Checkout = self._do("create", request.order_id, effect)
         return made

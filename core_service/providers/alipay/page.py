@@ -154,11 +154,7 @@ class AlipayPage:
         parameters["return_url"] = request.return_url
         parameters["biz_content"] = compact_json(business)
         url = f"{keys.gateway_url}?{form_encoded(signed_parameters(keys, parameters))}"
-        return Checkout(
-            payment_mode=self.payment_mode,
-            checkout_url=url,
-            payload={"method": "GET", "redirectUrl": url},
-        )
+        return Checkout(payment_mode=self.payment_mode, checkout_url=url)
 
     def query_payment(
         self,

@@ -150,9 +150,7 @@ class WxpayNative:
         code_url = reply.text_of("code_url")
         if code_url is None:
             raise ProviderUnknown("PROVIDER_TIMEOUT", "answer without code_url")
-        return Checkout(
-            payment_mode=self.payment_mode, checkout_url=code_url, payload={"codeUrl": code_url}
-        )
+        return Checkout(payment_mode=self.payment_mode, checkout_url=code_url)
 
     def query_payment(
         self,

@@ -58,7 +58,7 @@ class ScriptedProvider:
         """A code that names the order."""
         self._called("create")
         url = f"weixin://wxpay/bizpayurl?pr={request.order_id}"
-        return Checkout(self.payment_mode, url, {"codeUrl": url})
+        return Checkout(self.payment_mode, url)
 
     def query_payment(
         self, account: ProviderAccount, order_id: str, *, amount_fen: int, **_timing: Any

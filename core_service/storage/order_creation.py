@@ -42,7 +42,8 @@ _NO_KEY = ", allowed AS (SELECT 1 FROM spent)"
 _MADE = """, made AS (
     INSERT INTO payment_orders (
         merchant_id, id, external_order_id, channel_code, account_id, amount_fen, currency, fee_rate, fee_fen, subject,
-        description, return_url, callback_url, metadata, status, payment_mode, checkout_url, expire_at, created_at, updated_at, ask_at)
+        description, return_url, callback_url, metadata, status, payment_mode, checkout_url, expire_at,
+        created_at, updated_at, ask_at)
     SELECT
         %(merchant_id)s, %(id)s, %(external_order_id)s, %(channel_code)s, %(account_id)s, %(amount_fen)s, %(currency)s,
         %(fee_rate)s, %(fee_fen)s, %(subject)s, %(description)s, %(return_url)s, %(callback_url)s, %(metadata)s,

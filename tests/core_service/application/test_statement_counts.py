@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from core_service import metadata
 from core_service.embedded_postgres import EmbeddedPostgres
+from core_service.providers.base import HttpAnswer
 from core_service.rpc.payment_servicer import PaymentServicer
 from core_service.storage.database import database
+from core_service.storage.payment_orders import PaymentOrderRow
 from novapay.payments.v1 import payment_service_pb2 as pb
 from tests.conftest import execute as execute_outside
 from tests.core_service.merchant_rows import KnownMerchant, insert_key
@@ -124,6 +127,10 @@ def test_a_query_without_sync_is_one_statement(ask: Ask, statement_log: Statemen
     assert [statement.split()[0] for statement in statements] == ["EXECUTE"], statements
 
 
+def _notify(shop: Shop, order: PaymentOrderRow, _: int) -> HttpAnswer:
+    return shop.notify(order)
+
+
 def test_a_payments_notification_sends_two_messages(
     shop: Shop, statement_log: StatementLog
 ) -> None:
@@ -132,7 +139,7 @@ def test_a_payments_notification_sends_two_messages(
     for paid in (warm, order):
         shop.books.pay(paid.id, paid.amount_fen)
         statement_log.start()
-        at_once(1, lambda _, paid=paid: shop.notify(paid))
+        at_once(1, partial(_notify, shop, paid))
     statements = statement_log.statements()
     assert [statement.split()[0] for statement in statements] == ["BEGIN;", "EXECUTE"], statements
     assert statements[1].endswith("COMMIT"), statements

@@ -181,11 +181,11 @@ class EdgeChannels:
         A channel on which calls fail at once is never busy, so it would be taken again and again. One that is
         connecting may have been dealt to a process that listens already and does not accept yet.
         """
-        under_way, first = self._under_way, 0
+        under_way, first = self._under_way, next(self._turn)
         order = (*range(first, len(under_way)), *range(first))
 
         def load(index: int) -> tuple[int, int]:
-            return self._busy[self._process[index]], index
+            return self._busy[self._process[index]], under_way[index]
 
         least: int = min(order, key=lambda index: (tried.count(index), load(index)))
         if self._is_connected(least):

@@ -31,7 +31,15 @@ def test_a_dropped_lock_is_seen_and_the_schedule_made_small(simulated: Ground) -
         view = payment_orders.find_view(merchant_id, order_id)
         return view.order if view else None
 
-    with mock.patch.object(payment_orders, "lock", without_lock):
+    def without_locks(
+        merchant_id: str, _version: int, order_id: str
+    ) -> tuple[bool, payment_orders.PaymentOrderRow | None]:
+        return True, without_lock(merchant_id, order_id)
+
+    with (
+        mock.patch.object(payment_orders, "lock", without_lock),
+        mock.patch.object(payment_orders, "lock_at_version", without_locks),
+    ):
         failing = next(
             (plan for plan in map(Plan, range(60)) if run(plan, simulated).findings), None
         )

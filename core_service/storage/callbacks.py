@@ -128,7 +128,7 @@ _TAKE = """
 # in flight. `chosen` checks again what `candidates` saw, because another worker may have been
 # faster in between. LATERAL everywhere: the statistics of a queue are always old, and nothing else
 # keeps the planner from reading all of it.
-_CLAIM_DUE = (
+_CLAIM_DUE = Prepared(
     """
     WITH RECURSIVE waiting AS (
         (SELECT merchant_id FROM deliveries WHERE status IN ('PENDING', 'PROCESSING')
@@ -220,7 +220,7 @@ def claim_one(
     return _claimed(row) if row else None
 
 
-_RECORD = """
+_RECORD = Prepared("""
     WITH given AS (
         SELECT * FROM unnest(
             %(merchant_id)s::text[], %(id)s::text[], %(token)s::bigint[], %(delivered)s::boolean[],
@@ -250,7 +250,7 @@ _RECORD = """
     WHERE a.merchant_id = m.merchant_id AND a.delivery_id = m.id AND a.token = m.token
       AND a.finished_at IS NULL
     RETURNING a.delivery_id
-"""
+""")
 
 
 def record(ended: Sequence[EndedAttempt]) -> set[str]:

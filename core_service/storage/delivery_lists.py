@@ -136,8 +136,9 @@ def of_order(merchant_id: str, order_id: str) -> list[DeliveryView]:
     """An order's deliveries, those of its refunds included, oldest first."""
     rows = fetch_all(
         f"SELECT {_COLUMNS} FROM deliveries d JOIN merchants m ON m.id = d.merchant_id "  # noqa: S608 (constants)
-        "WHERE d.merchant_id = %s AND d.order_id = %s ORDER BY d.id",
-        (merchant_id, order_id),
+        "WHERE d.merchant_id = %(merchant)s AND d.subject_id IN (SELECT %(order)s UNION ALL "
+        "SELECT id FROM refunds WHERE merchant_id = %(merchant)s AND order_id = %(order)s) ORDER BY d.id",
+        {"merchant": merchant_id, "order": order_id},
     )
     return [DeliveryView(**row) for row in rows]
 

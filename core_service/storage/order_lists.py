@@ -68,7 +68,7 @@ _SUMMARIES = """
 SELECT o.id, m.code AS merchant_code, o.external_order_id, o.channel_code, o.amount_fen, o.refunded_fen, o.currency,
     o.subject, o.status, o.provider_status, o.gateway_order_id, (
         SELECT d.status FROM deliveries d
-        WHERE d.merchant_id = o.merchant_id AND d.order_id = o.id AND d.refund_id IS NULL
+        WHERE d.merchant_id = o.merchant_id AND d.subject_id = o.id
         ORDER BY d.created_at DESC, d.id DESC LIMIT 1
     ) AS delivery_status, o.late, o.created_at, o.expire_at, o.paid_at
 FROM ({keys}) wanted

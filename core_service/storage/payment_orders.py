@@ -134,7 +134,7 @@ _NEW: dict[str, Any] = {
 _VIEW = """
 SELECT o.*, (
     SELECT d.status FROM deliveries d
-    WHERE d.merchant_id = o.merchant_id AND d.order_id = o.id AND d.refund_id IS NULL
+    WHERE d.merchant_id = o.merchant_id AND d.subject_id = o.id
     ORDER BY d.created_at DESC, d.id DESC LIMIT 1
 ) AS delivery_status
 FROM payment_orders o

@@ -39,8 +39,8 @@ def test_a_claim_does_not_read_the_queue(core_database: str) -> None:
 def rows_read() -> list[int]:
     """Of the table of deliveries, by each node of the plan of a claim."""
     database.execute(callbacks._AS_A_QUEUE)
-    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {callbacks._CLAIM_DUE}"
-    row = database.fetch_one(explain, LIMITS)
+    prepared = callbacks._CLAIM_DUE.for_connection(database.database.connection())
+    row = database.fetch_one(f"EXPLAIN (ANALYZE, FORMAT JSON) {prepared}", LIMITS)
     assert row is not None
     nodes, seen = [row["QUERY PLAN"][0]["Plan"]], list[int]()
     while nodes:

@@ -7,8 +7,9 @@ from functools import partial
 import peewee
 import pytest
 
+from core_service.domain.ledger import Line
+from core_service.storage import finance, payment_orders
 from core_service.storage import idempotency as keys
-from core_service.storage import payment_orders
 from core_service.storage.database import execute, fetch_all, fetch_one, transact
 from core_service.storage.idempotency import Scope
 from core_service.storage.merchant_snapshots import Nonce, NonceOutcome, nonce_exists, spend_nonce
@@ -81,3 +82,22 @@ def test_a_nonce_is_not_spent_by_a_stale_snapshot() -> None:
     assert spent is NonceOutcome.SPENT
     again = spend_nonce(nonce)
     assert again is NonceOutcome.REPLAYED
+
+
+def test_a_journal_whose_lines_do_not_sum_to_zero_is_refused() -> None:
+    order_id = make_order()
+    order = payment_orders.find_by_id(order_id)
+    assert order is not None
+
+    def post(*lines: Line) -> None:
+        finance.post(
+            order.merchant_id, kind="CAPTURE", source="guard", order_id=order_id, refund_id=None,
+            lines=lines, now=datetime.now(UTC),
+        )  # fmt: skip
+
+    with pytest.raises(peewee.IntegrityError, match="does not sum to zero"):
+        transact(lambda: post(Line("provider_balance", 100), Line("sales", -99)))
+    assert fetch_all("SELECT 1 FROM journals") == []
+    transact(lambda: post(Line("provider_balance", 100), Line("sales", -100)))
+    with pytest.raises(peewee.IntegrityError, match="does not sum to zero"):
+        execute("INSERT INTO journal_lines SELECT merchant_id, id, 3, 'sales', 1 FROM journals")

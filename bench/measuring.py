@@ -97,8 +97,11 @@ def delivery_sample(installation: Installation) -> Sample | None:
 
 
 def _undelivered(installation: Installation) -> int:
+    """By the index of those that wait: whoever looks often must not read the whole table."""
     return int(
-        installation.rows("SELECT count(*) FROM deliveries WHERE status <> 'DELIVERED'")[0][0]
+        installation.rows(
+            "SELECT count(*) FROM deliveries WHERE status IN ('PENDING', 'PROCESSING')"
+        )[0][0]
     )
 
 

@@ -74,7 +74,7 @@ def scenario_sample(
 def delivery_sample(installation: Installation) -> Sample | None:
     """From a full outbox, which the notifications before it filled, to all delivered."""
     installation.rows(
-        "UPDATE payment_orders SET ask_at = now() + interval '1 day' WHERE ask_at IS NOT NULL"
+        "UPDATE payment_orders SET ask_at = now() + interval '1 day' WHERE ask_at < now() + interval '1 hour'"
     )
     count = _undelivered(installation)
     if not count:

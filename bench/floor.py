@@ -90,6 +90,7 @@ def _script(installation: Installation) -> str:
         "nonce_expires_at": "now() + interval '10 minutes'",
         "actor": "'merchant'",
         "request_id": "'0123456789abcdef0123456789abcdef'",
+        "ask_at": "now() + interval '1 day'",  # nobody asks a provider about these
         **dict.fromkeys(
             ("id", "external_order_id", "event_id", "nonce", "key"), "'bench_' || :number::text"
         ),

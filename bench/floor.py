@@ -25,6 +25,8 @@ from tests.notifications import ALIPAY
 from tests.stack import ROOT, free_port, wait_until
 
 SIGNATURE, TRANSACTION, RPC, ROUTE = "one signature", "one transaction", "empty RPC", "empty route"
+DIGITS = 16
+"""Of the 26 characters of an id: those that are random."""
 _KEY = serialization.load_pem_private_key(ALIPAY["app_private_key_pkcs8"].encode(), None)
 
 
@@ -92,11 +94,13 @@ def _script(installation: Installation) -> str:
         "request_id": "'0123456789abcdef0123456789abcdef'",
         "ask_at": "now() + interval '1 day'",  # nobody asks a provider about these
         **dict.fromkeys(
-            ("id", "external_order_id", "event_id", "nonce", "key"), "'bench_' || :number::text"
+            ("external_order_id", "event_id", "nonce", "key"), "'bench_' || :number::text"
         ),
+        # An id like ours: workers learn from it when the order was made.
+        "id": f"'{order['id'][:-DIGITS]}' || lpad(:number::text, {DIGITS}, '0')",
     }
     sql = re.sub(r"%\((\w+)\)s", lambda match: values[match[1]], WITH_KEY.sql)
-    return f"\\set number random(1, 9000000000000000000)\n{sql};\n"
+    return f"\\set number random(1, {10**DIGITS - 1})\n{sql};\n"
 
 
 def _literal(value: Any) -> str:

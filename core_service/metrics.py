@@ -4,12 +4,14 @@ Counting costs about a microsecond. Nothing here knows anybody: labels are our o
 order, a merchant or an address of one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 FOLDER_SETTING = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus_client when it is imported; unset: the process counts for itself alone."""
@@ -99,13 +101,26 @@ def exposition(folder: Path, gauges: Gauges) -> bytes:
     """The text that Prometheus reads: all processes added up, and `gauges`."""
     _forget_dead(folder)
     together = CollectorRegistry()
+    # Adds itself. The library has types, but not for this class.
     MultiProcessCollector(together, path=str(folder))  # type: ignore[no-untyped-call]
-    for name, (text, values) in gauges.items():
-        labelled = any(values)
-        gauge = Gauge(name, text, ("kind",) if labelled else (), registry=together)
-        for kind, value in values.items():
-            (gauge.labels(kind) if labelled else gauge).set(value)
+    together.register(_Read(gauges))
     return generate_latest(together)
+
+
+class _Read(Collector):
+    """Gauges that are read once, for one answer."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        """What the library asks for."""
+        for name, (text, values) in self._gauges.items():
+            labelled = any(values)
+            family = GaugeMetricFamily(name, text, labels=("kind",) if labelled else ())
+            for kind, value in values.items():
+                family.add_metric((kind,) if labelled else (), value)
+            yield family
 
 
 def _forget_dead(folder: Path) -> None:
@@ -113,4 +128,4 @@ def _forget_dead(folder: Path) -> None:
     for file in folder.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-            mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]
+            mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]  # nor for this

@@ -178,7 +178,16 @@ def test_old_channel_alias(merchant: Merchant) -> None:
     order = answer.json["order"]
     assert (order["channelCode"], order["paymentMode"]) == ("wxpay.native", "qr_code")
     assert order["checkoutUrl"].startswith("weixin://")
-    assert order["providerPayload"]["codeUrl"] == order["checkoutUrl"]
+    assert order["providerPayload"] == {"codeUrl": order["checkoutUrl"]}
+
+
+def test_a_link_is_told_as_a_payload_too(merchant: Merchant) -> None:
+    """Also by those who look later, for it is not kept."""
+    order = create_with(merchant).json["order"]
+    assert order["paymentMode"] == "redirect"
+    assert order["providerPayload"] == {"method": "GET", "redirectUrl": order["checkoutUrl"]}
+    found = merchant.post(f"{CREATE}/{order['id']}", {"sync": False})
+    assert found.json["order"]["providerPayload"] == order["providerPayload"]
 
 
 @pytest.mark.parametrize(

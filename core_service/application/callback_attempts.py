@@ -1,9 +1,9 @@
 """One attempt to tell a merchant something: claim, send, record.
 
 The three steps are never in one transaction: the claim commits a lease and an open attempt row;
-sending holds neither a transaction nor a connection; the record is guarded by the claim's token. A
-worker that dies in between loses its lease, and the delivery is claimed again: at least once, the
-same body and id each time.
+sending holds neither a transaction nor a connection; the record is guarded by the claim's token, and
+claims of other deliveries may be in its transaction. A worker that dies in between loses its lease,
+and the delivery is claimed again: at least once, the same body and id each time.
 
 The merchant's secret and address are at least as new as the claim. When callbacks have been switched
 off since the event, or there is no address any more, the attempt fails without a request and is
@@ -91,19 +91,28 @@ class Posted:
     duration_ms: int
 
 
-def claim_due(limit: int, after: str = "") -> list[Attempt]:
-    """Claims up to `limit` due deliveries, by turns from the merchant behind `after`; each is sent or given back."""
+def claim_due(limit: int, after: str = "", made: Sequence[Made] = ()) -> list[Attempt]:
+    """Claims up to `limit` due deliveries, by turns from the merchant behind `after`; each is sent or given back.
+
+    Records `made` in the same transaction: both stand, or neither does.
+    """
     timeout = system_config.current().callback_timeout_ms / 1000
     lease = timeout + LEASE_MARGIN_SECONDS
     lease_ends = time.monotonic() + lease
-    claimed = transact(
-        lambda: deliveries.claim_due(
+    ended = [one.ended for one in made]
+
+    def work() -> tuple[set[str], list[ClaimedDelivery]]:
+        recorded = deliveries.record(ended) if ended else set()
+        claimed = deliveries.claim_due(
             limit=limit,
             in_flight_per_merchant=IN_FLIGHT_PER_MERCHANT,
             lease_seconds=lease,
             after=after,
         )
-    )
+        return recorded, claimed
+
+    recorded, claimed = transact(work, committed=_is_recorded(ended) if ended else None)
+    _tell(made, recorded)
     if claimed:
         failpoint("d1")
     return [Attempt(one, timeout, lease_ends) for one in claimed]
@@ -164,7 +173,11 @@ def record(made: Sequence[Made]) -> None:
 
     One that is not recorded is another worker's business now, and its merchant will get one repeat.
     """
-    recorded = _recorded(made)
+    _tell(made, _recorded(made))
+
+
+def _tell(made: Sequence[Made], recorded: set[str]) -> None:
+    """What became of attempts: for the log and the metrics."""
     if recorded:
         failpoint("d4")
     for one in made:
@@ -291,10 +304,11 @@ def _recorded(made: Sequence[Made]) -> set[str]:
 
 def _record_now(ended: Sequence[EndedAttempt]) -> set[str]:
     with connection_scope():
-        return transact(
-            lambda: deliveries.record(ended),
-            committed=lambda: deliveries.is_any_recorded([one.claimed for one in ended]),
-        )
+        return transact(lambda: deliveries.record(ended), committed=_is_recorded(ended))
+
+
+def _is_recorded(ended: Sequence[EndedAttempt]) -> Callable[[], bool]:
+    return lambda: deliveries.is_any_recorded([one.claimed for one in ended])
 
 
 def _outcome(finished: FinishedAttempt) -> str:

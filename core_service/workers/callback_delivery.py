@@ -2,7 +2,7 @@
 
 Every attempt has a thread of its own, and a merchant has at most a few attempts in flight (see
 `callback_attempts.IN_FLIGHT_PER_MERCHANT`): one that never answers holds its own share and no more.
-Those that end while others are being recorded are recorded together afterwards.
+One transaction after the other records the attempts that have ended and claims as many anew.
 """
 
 import threading
@@ -16,7 +16,7 @@ from core_service.application import callback_attempts, system_config
 from core_service.application.callback_attempts import Attempt, Made
 from core_service.storage.database import connection_scope
 
-THREADS = 48
+THREADS = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -28,17 +28,12 @@ class CallbackDelivery:
 
     def __init__(self, threads: int = THREADS) -> None:
         self.wake = threading.Event()
-        self._threads = threads
         self._after = ""
         """The merchant whose turn was last."""
-        self._free = threading.Semaphore(threads)
+        self._threads = self._free = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=self.name)
-        self._made: SimpleQueue[Made | None] = SimpleQueue()
-        """What is to be recorded; None: nothing more will come."""
-        self._recorder = threading.Thread(
-            target=self._record_all, name=f"{self.name}-recorder", daemon=True
-        )
-        self._recorder.start()
+        self._ended: SimpleQueue[Made | None] = SimpleQueue()
+        """An entry for each thread that has done; None: there is nothing to record."""
 
     @property
     def drain_seconds(self) -> float:
@@ -47,31 +42,39 @@ class CallbackDelivery:
         return timeout + callback_attempts.LEASE_MARGIN_SECONDS
 
     def round(self, stop: threading.Event) -> int:
-        """Begins an attempt for each delivery that it could claim."""
-        wanted = 0
-        while wanted < self._threads and self._free.acquire(blocking=False):
-            wanted += 1
-        attempts: list[Attempt] = []
+        """Records what has ended, and begins an attempt for each delivery that it could claim."""
+        made = self._made()
+        if not self._free:
+            return 0
         try:
-            if wanted:
-                with connection_scope():
-                    attempts = callback_attempts.claim_due(wanted, self._after)
-        finally:
-            for _ in range(wanted - len(attempts)):
-                self._free.release()
+            with connection_scope():
+                attempts = callback_attempts.claim_due(self._free, self._after, made)
+        except Exception:
+            # What has been made must be recorded, also while nothing can be claimed.
+            self._record(made)
+            raise
         turns = [
             (one.claimed.merchant_id <= self._after, one.claimed.merchant_id) for one in attempts
         ]
         _, self._after = max(turns, default=(False, self._after))
+        self._free -= len(attempts)
         for attempt in attempts:
             self._executor.submit(self._send, attempt, stop)
         return len(attempts)
 
     def drain(self) -> None:
-        """Waits until every attempt has been recorded."""
-        self._executor.shutdown(wait=True)
-        self._made.put(None)
-        self._recorder.join()
+        """Waits until every attempt has been recorded, each when it ends."""
+        self._executor.shutdown(wait=False)
+        while self._free < self._threads:
+            self.wake.wait()
+            self.wake.clear()
+            self._record(self._made())
+
+    def _made(self) -> list[Made]:
+        """The attempts that have ended since the last look; their threads are free."""
+        ended = [self._ended.get() for _ in range(self._ended.qsize())]
+        self._free += len(ended)
+        return [one for one in ended if one is not None]
 
     def _send(self, attempt: Attempt, stop: threading.Event) -> None:
         made = None
@@ -83,19 +86,8 @@ class CallbackDelivery:
         except Exception:  # noqa: BLE001 (logged; a thread must give its place back)
             # Its lease ends by itself, and then it is tried again.
             _log.exception("callback_attempt_failed", delivery_id=attempt.claimed.id)
-        if made is None:
-            self._set_free(1)
-        else:
-            self._made.put(made)
-
-    def _record_all(self) -> None:
-        ended = False
-        while not ended:
-            found = [self._made.get(), *(self._made.get() for _ in range(self._made.qsize()))]
-            made = [one for one in found if one is not None]
-            if made:
-                self._record(made)
-            ended = len(made) < len(found)
+        self._ended.put(made)
+        self.wake.set()
 
     def _record(self, made: Sequence[Made]) -> None:
         try:
@@ -106,8 +98,3 @@ class CallbackDelivery:
                     self._record([one])
                 return
             _log.exception("callback_attempt_failed", delivery_id=made[0].ended.claimed.id)
-        self._set_free(len(made))
-
-    def _set_free(self, places: int) -> None:
-        self._free.release(places)
-        self.wake.set()

@@ -11,6 +11,7 @@ from core_service.application import (
     provider_notifications,
     purge,
 )
+from core_service.application.callback_attempts import Made
 from core_service.application.provider_notifications import Inbound
 from core_service.calls import Call, Principal
 from core_service.providers.base import NotificationRequest, RefundState
@@ -222,11 +223,13 @@ def seconds_until_due(world: World) -> dict[str, float | None]:
 
 
 def _deliver(limit: int = 2) -> int:
-    attempts = callback_attempts.claim_due(limit)
-    made = [one for attempt in attempts if (one := callback_attempts.make(attempt))]
-    if made:
-        callback_attempts.record(made)
-    return len(attempts)
+    """A worker's turn: what was made is recorded with the claim of one more, and that one by itself."""
+    count, made = 0, list[Made]()
+    for places in (limit, 1, 0):
+        attempts = callback_attempts.claim_due(places, made=made)
+        made = [one for attempt in attempts if (one := callback_attempts.make(attempt))]
+        count += len(attempts)
+    return count
 
 
 WORK: dict[str, Callable[..., int]] = {

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -149,39 +148,76 @@ def test_an_attempt_whose_lease_has_ended_is_recorded_while_nobody_else_has_it(
     assert send_due() == []
 
 
+def test_attempts_are_recorded_in_the_transaction_that_claims_the_next(shop: Receiver) -> None:
+    _, first = paid_order(shop.url)
+    made = [callback_attempts.make(attempt) for attempt in callback_attempts.claim_due(10)]
+    _, second = paid_order(shop.url)
+    (attempt,) = callback_attempts.claim_due(10, made=[one for one in made if one])
+    assert attempt.claimed.order_id == second
+    assert (outcomes_of(first), outcomes_of(second)) == (["delivered"], [None])
+    rows = fetch_all("SELECT DISTINCT xmin::text FROM deliveries")
+    assert len(rows) == 1
+
+
 def test_an_attempt_that_cannot_be_recorded_does_not_hold_the_others(
     shop: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, record = callback_attempts.make, callback_attempts.record
-    recording, all_made, together = threading.Event(), threading.Semaphore(0), list[set[str]]()
+    _nul_in(monkeypatch, odd := paid_order(shop.url)[1])
+    others = [paid_order(shop.url)[1] for _ in range(4)]
+    loop = CallbackDelivery()
+    assert loop.round(threading.Event()) == 5
+    loop.drain()  # all five together
+    assert [outcomes_of(order) for order in others] == [["delivered"]] * 4
+    assert (delivery_of(odd)["status"], outcomes_of(odd)) == ("PROCESSING", [None])
+
+
+def test_an_attempt_that_cannot_be_recorded_does_not_keep_its_place(
+    shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _nul_in(monkeypatch, paid_order(shop.url)[1])
+    loop, stop = CallbackDelivery(threads=1), threading.Event()
+    assert loop.round(stop) == 1
+    _, order_id = paid_order(shop.url)
+    assert loop.wake.wait(20)
+    with pytest.raises(ValueError, match="NUL"):
+        loop.round(stop)
+    assert loop.round(stop) == 1
+    loop.drain()
+    assert outcomes_of(order_id) == ["delivered"]
+
+
+def test_what_ends_while_a_worker_stops_is_recorded_before_the_slowest(shop: Receiver) -> None:
+    release = threading.Event()
+    shop.behaviour = hold(release)
+    _, slow = paid_order(shop.url)
+    loop = CallbackDelivery()
+    assert loop.round(threading.Event()) == 1
+    shop.wait_for(1)
+    shop.behaviour = answer(200)
+    _, quick = paid_order(shop.url)
+    assert loop.round(threading.Event()) == 1
+    with ThreadPoolExecutor(1) as stopping:
+        drained = stopping.submit(loop.drain)
+        wait_for(lambda: status_of(quick) == "DELIVERED")
+        assert (drained.done(), outcomes_of(slow)) == (False, [None])
+        release.set()
+        drained.result()
+    assert outcomes_of(slow) == ["delivered"]
+
+
+def _nul_in(monkeypatch: pytest.MonkeyPatch, order_id: str) -> None:
+    """The attempt for this order ends in a text that no database stores."""
+    make = callback_attempts.make
 
     def made_with_a_nul(attempt: Attempt) -> Made | None:
         one = make(attempt)
         assert one is not None
-        if attempt.claimed.order_id == odd:
-            assert recording.wait(20)  # so that it is not the one that is recorded alone
+        if attempt.claimed.order_id == order_id:
             finished = replace(one.ended.finished, error="\0")
             one = replace(one, ended=replace(one.ended, finished=finished))
-        all_made.release()
         return one
 
-    def recorded_when_all_are_made(made: Sequence[Made]) -> None:
-        together.append({one.ended.claimed.order_id for one in made})
-        recording.set()
-        if len(together) == 1:
-            assert all(all_made.acquire(timeout=20) for _ in range(5))
-        record(made)
-
     monkeypatch.setattr(callback_attempts, "make", made_with_a_nul)
-    monkeypatch.setattr(callback_attempts, "record", recorded_when_all_are_made)
-    odd = paid_order(shop.url)[1]
-    others = [paid_order(shop.url)[1] for _ in range(4)]
-    loop = CallbackDelivery()
-    assert loop.round(threading.Event()) == 5
-    loop.drain()
-    assert any(odd in orders and len(orders) > 1 for orders in together)
-    assert [outcomes_of(order) for order in others] == [["delivered"]] * 4
-    assert (delivery_of(odd)["status"], outcomes_of(odd)) == ("PROCESSING", [None])
 
 
 def test_lost_attempts_do_not_use_up_the_limit(shop: Receiver) -> None:

@@ -3,11 +3,12 @@
 Starts the cluster of `deploy/high_availability` (which says what has to be installed), NovaPay on it, and four clients
 that create orders by signed requests. Then the leader's Patroni agent and its whole PostgreSQL server are killed with
 SIGKILL, as when their machine is gone; once writes are answered again, the agent is started again and its server has
-to come back as the synchronous standby.
+to come back as the synchronous standby. With `--pgbouncer` NovaPay reaches both servers through poolers only.
 
 Prints one JSON object; exits with 1 when a write that was answered is not there afterwards.
 """
 
+import argparse
 import json
 import secrets
 import sys
@@ -21,9 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-import psycopg2
 
 from bench.installation import temporary_folder
+from core_service.storage import servers
 from deploy.high_availability.cluster import CannotStart, Cluster, Node
 from tests.payer import sandbox_accounts
 from tests.stack import Merchant, Stack, wait_until
@@ -114,18 +115,22 @@ def seconds_until(condition: Callable[[], bool], since: float) -> float:
 
 def kept(cluster: Cluster) -> set[str]:
     """Ids of all orders, as the leader of now has them."""
-    with closing(psycopg2.connect(cluster.url)) as connection, connection.cursor() as cursor:
+    with closing(servers.connect(cluster.url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT id FROM payment_orders")
         return {row[0] for row in cursor.fetchall()}
 
 
 def main() -> int:
     """One rehearsal."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--pgbouncer", action="store_true", help="with a PgBouncer for each node")
+    with_poolers = parser.parse_args().pgbouncer
+    prepared = {"NOVAPAY_PREPARED_STATEMENTS": "off"} if with_poolers else {}
     with temporary_folder() as folder:
         folder.chmod(0o711)  # the account that runs PostgreSQL for root must get through
         try:
-            with Cluster(folder) as cluster:
-                stack = Stack(folder, DATABASE_URL=cluster.url, **ONE_OF_EACH).start()
+            with Cluster(folder, with_poolers=with_poolers) as cluster:
+                stack = Stack(folder, DATABASE_URL=cluster.url, **ONE_OF_EACH, **prepared).start()
                 try:
                     result = rehearse(cluster, stack)
                 finally:

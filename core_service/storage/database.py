@@ -21,6 +21,7 @@ from psycopg2 import errorcodes, extensions
 
 from core_service import metrics, turns
 from core_service.errors import CoreError, Family
+from core_service.storage import servers
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -43,6 +44,13 @@ _OVERLOADED = _RETRIED | {errorcodes.QUERY_CANCELED}
 _PROGRAMMING_CLASSES = ("22", "23", "42")
 
 
+class _Adapter(peewee.Psycopg2Adapter):
+    """Where Peewee meets the driver."""
+
+    def connect(self, db: peewee.Database, **parameters: Any) -> Any:
+        return servers.connect(db.database, **parameters)
+
+
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
     """The pool, but for how it looks at a connection before giving it out: without a statement to the server.
 
@@ -50,6 +58,8 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has 
     While a thread waits for the server it does not have its turn. BEGIN and whatever is written without waiting
     (`write`) leaves in one message with the next statement.
     """
+
+    psycopg2_adapter = _Adapter
 
     def begin(self, *_: Any) -> None:
         self.connection().unsent.append("BEGIN")

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2
 import structlog
 
+from core_service.storage import servers
 from core_service.storage.database import database
 
 INTERVAL_SECONDS = 0.5
@@ -74,7 +75,7 @@ class DatabaseProbe:
         _log.warning("database is up" if answered else "database is away")
 
     def _connect(self) -> Any:
-        connection = psycopg2.connect(
+        connection = servers.connect(
             self._url,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             application_name="novapay-probe",

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 
-from core_service.storage import sealed_places
+from core_service.storage import sealed_places, servers
 from core_service.storage.sealed_places import SEALED_COLUMNS
 from core_service.storage.secret_box import Place
 
@@ -83,7 +83,7 @@ def enabled_accounts(database_url: str) -> Iterator[SealedAccount]:
 @contextmanager
 def _reading(database_url: str) -> Iterator[Connection]:
     try:
-        connection = psycopg2.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        connection = servers.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
     except psycopg2.OperationalError as error:
         raise DatabaseUnreachable(str(error).strip()) from error
     try:

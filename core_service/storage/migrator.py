@@ -15,6 +15,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 
 from core_service.failpoints import failpoint
+from core_service.storage import servers
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK_KEY = 0x6E6F7661706179  # "novapay" in ASCII
@@ -89,9 +90,12 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
 
 def _connect(database_url: str) -> Connection:
     try:
-        return psycopg2.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        connection: Connection = servers.connect(
+            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        )
     except psycopg2.OperationalError as error:
         raise MigrationError(f"the database cannot be reached: {error}".strip()) from error
+    return connection
 
 
 def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migration | None:

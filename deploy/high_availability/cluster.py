@@ -6,15 +6,20 @@ prints the DATABASE_URL that names both nodes and keeps them running until Ctrl-
 run the PostgreSQL programs that NovaPay brings along, with the `patroni.yaml` beside this file, which is also the one
 for real machines. Whoever loses this machine loses both nodes: it is for trying and rehearsing.
 
-Needs two packages more than NovaPay; the interpreter of the second must be one that every account may run:
+With `--pgbouncer` a PgBouncer stands beside each node, and the DATABASE_URL names those.
+
+Needs packages more than NovaPay; the interpreter of Patroni must be one that every account may run:
 
     apt-get install etcd-server
     /usr/bin/python3 -m venv /opt/patroni
     /opt/patroni/bin/pip install "patroni[etcd3]==4.1.5" psycopg2-binary
+    apt-get install pgbouncer  # for --pgbouncer
 """
 
+import argparse
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -23,9 +28,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,11 +38,13 @@ import psycopg2
 
 from core_service.child_process import child_command
 from core_service.embedded_postgres import choose_account, find_binaries, usable_binaries
+from deploy.pgbouncer import pooler
 
 CONFIGURATION = Path(__file__).with_name("patroni.yaml")
 DATABASE = USER = "novapay"
 START_SECONDS = 120.0
 STOP_SECONDS = 60
+ON_ROLE_CHANGE = "# callbacks: {on_role_change: /etc/patroni/reconnect}"
 SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/opt/patroni/bin:/usr/sbin"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,7 +62,10 @@ class Node:
     """Of PostgreSQL, on 127.0.0.1."""
     rest_port: int
     data: Path
-    agent: subprocess.Popen[bytes]
+    agent: subprocess.Popen[bytes] = field(init=False)
+    pool_port: int | None = None
+    """Of its PgBouncer, if there is one."""
+    pooler: subprocess.Popen[bytes] | None = None
 
     def is_(self, role: str) -> bool:
         """Whether the agent says so; Patroni's words: `primary`, `sync`."""
@@ -68,12 +78,15 @@ class Node:
 
 
 class Cluster:
-    """etcd and both nodes, from `with` to its end; start it from the main thread.
+    """etcd and both nodes, each with a PgBouncer if wanted, from `with` to its end; start it from the main thread.
 
     Raises CannotStart.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_poolers: bool = False) -> None:
+        self._with_poolers = with_poolers
+        if with_poolers and pooler.PROGRAM is None:
+            raise CannotStart("there is no program pgbouncer: apt-get install pgbouncer")
         self._etcd_program = _program("etcd", "apt-get install etcd-server")
         self._patroni_program = _program(
             "patroni",
@@ -93,11 +106,13 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """DATABASE_URL: both nodes, of which only the leader takes writes."""
-        return self._url(USER, self._password, DATABASE)
+        """DATABASE_URL: both nodes or their poolers, of which only the leader's takes writes."""
+        ports = [node.pool_port or node.port for node in self.nodes]
+        return self._url(ports, USER, self._password, DATABASE)
 
-    def _url(self, user: str, password: str, database: str) -> str:
-        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+    @staticmethod
+    def _url(ports: Sequence[int], user: str, password: str, database: str) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         return f"postgresql://{user}:{password}@{hosts}/{database}?target_session_attrs=read-write"
 
     def __enter__(self) -> Self:
@@ -121,6 +136,8 @@ class Cluster:
         """Stop what runs: the standby first, so that nothing is promoted, etcd last."""
         for node in sorted(self.nodes, key=lambda node: node.is_("primary")):
             _end(node.agent)  # which stops its server
+            if node.pooler:
+                _end(node.pooler)
         if self._etcd:
             _end(self._etcd)
 
@@ -131,7 +148,7 @@ class Cluster:
 
     def start_agent(self, node: Node) -> None:
         """Start the agent of a node that was lost; it brings its server back as a standby."""
-        node.agent = self._agent(node.name, node.port, node.rest_port, node.data)
+        node.agent = self._agent(node)
 
     def _start_etcd(self) -> None:
         peer = f"http://127.0.0.1:{free_port()}"
@@ -150,27 +167,54 @@ class Cluster:
 
     def _add_node(self, name: str) -> None:
         port, rest_port, data = free_port(), free_port(), self._own(name) / "data"
-        agent = self._agent(name, port, rest_port, data)
-        self.nodes.append(Node(name, port, rest_port, data, agent))
+        node = Node(name, port, rest_port, data)
+        if self._with_poolers:
+            self._add_pooler(node)
+        self.start_agent(node)
+        self.nodes.append(node)
 
-    def _agent(self, name: str, port: int, rest_port: int, data: Path) -> subprocess.Popen[bytes]:
-        configuration = data.parent / "patroni.yaml"
-        shutil.copyfile(CONFIGURATION, configuration)  # where the account can read it
+    def _add_pooler(self, node: Node) -> None:
+        own, node.pool_port = self._own(f"{node.name}-pgbouncer"), free_port()
+        file = pooler.configure(
+            own, server_port=node.port, port=node.pool_port, password=self._password
+        )
+        # What Patroni runs: the script of deploy/, and where this pooler is.
+        script = (pooler.FOLDER / "reconnect").read_text()
+        told = f"export PATH={shlex.quote(str(self._programs))}:$PATH PGHOST={own} PGPORT={node.pool_port}"
+        reconnect = own / "reconnect"
+        reconnect.write_text(script.replace("exec ", f"{told}\nexec ", 1))
+        reconnect.chmod(0o700)
+        for path in own.iterdir():
+            self._give(path)
+        command: list[str | Path] = [str(pooler.PROGRAM), "-q", file]
+        node.pooler = self._run(f"{node.name}-pgbouncer", command, os.environ)
+
+    def _agent(self, node: Node) -> subprocess.Popen[bytes]:
+        configuration = node.data.parent / "patroni.yaml"  # where the account can read it
+        configuration.write_text(self._configuration(node))
         environment = {
             **os.environ,
-            "PATRONI_NAME": name,
+            "PATRONI_NAME": node.name,
             "PATRONI_ETCD3_HOSTS": f"127.0.0.1:{self._etcd_port}",
-            "PATRONI_RESTAPI_LISTEN": f"127.0.0.1:{rest_port}",
-            "PATRONI_RESTAPI_CONNECT_ADDRESS": f"127.0.0.1:{rest_port}",
-            "PATRONI_POSTGRESQL_LISTEN": f"127.0.0.1:{port}",
-            "PATRONI_POSTGRESQL_CONNECT_ADDRESS": f"127.0.0.1:{port}",
-            "PATRONI_POSTGRESQL_DATA_DIR": str(data),
+            "PATRONI_RESTAPI_LISTEN": f"127.0.0.1:{node.rest_port}",
+            "PATRONI_RESTAPI_CONNECT_ADDRESS": f"127.0.0.1:{node.rest_port}",
+            "PATRONI_POSTGRESQL_LISTEN": f"127.0.0.1:{node.port}",
+            "PATRONI_POSTGRESQL_CONNECT_ADDRESS": f"127.0.0.1:{node.port}",
+            "PATRONI_POSTGRESQL_DATA_DIR": str(node.data),
             "PATRONI_POSTGRESQL_BIN_DIR": str(self._programs),
-            "PATRONI_POSTGRESQL_PGPASS": str(data.parent / "pgpass"),
+            "PATRONI_POSTGRESQL_PGPASS": str(node.data.parent / "pgpass"),
             "PATRONI_SUPERUSER_PASSWORD": self._superuser,
             "PATRONI_REPLICATION_PASSWORD": self._replication,
         }
-        return self._run(name, [self._patroni_program, configuration], environment)
+        return self._run(node.name, [self._patroni_program, configuration], environment)
+
+    def _configuration(self, node: Node) -> str:
+        text = CONFIGURATION.read_text()
+        if node.pooler is None:
+            return text
+        reconnect = self.folder / f"{node.name}-pgbouncer" / "reconnect"
+        assert ON_ROLE_CHANGE in text
+        return text.replace(ON_ROLE_CHANGE, f"callbacks: {{on_role_change: {reconnect}}}")
 
     def _run(
         self, name: str, command: list[str | Path], environment: Mapping[str, str]
@@ -191,12 +235,16 @@ class Cluster:
         """Make a private folder that belongs to the account of the servers."""
         folder = self.folder / name
         folder.mkdir(mode=0o700)
-        if self._account:
-            os.chown(folder, self._account.uid, self._account.gid)
+        self._give(folder)
         return folder
 
+    def _give(self, path: Path) -> None:
+        if self._account:
+            os.chown(path, self._account.uid, self._account.gid)
+
     def _create_database(self) -> None:
-        url = self._url("postgres", self._superuser, "postgres")
+        ports = [node.port for node in self.nodes]
+        url = self._url(ports, "postgres", self._superuser, "postgres")
         with closing(psycopg2.connect(url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -246,10 +294,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run until a signal to stop."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--pgbouncer", action="store_true", help="with a PgBouncer for each node")
+    with_poolers = parser.parse_args().pgbouncer
     with tempfile.TemporaryDirectory(prefix="novapay-cluster-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o711)  # the account that runs PostgreSQL for root must get through
         try:
-            with Cluster(Path(name)) as cluster:
+            with Cluster(Path(name), with_poolers=with_poolers) as cluster:
                 # Not before: the nodes would inherit it.
                 signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
                 print(f"logs: {name}/*.log")

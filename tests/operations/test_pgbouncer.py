@@ -1,8 +1,6 @@
 """NovaPay behind PgBouncer as `deploy/pgbouncer` configures it; needs Debian's package pgbouncer, or is skipped."""
 
-import configparser
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,14 +15,13 @@ import psycopg2
 import pytest
 
 from core_service.child_process import child_command
-from core_service.embedded_postgres import DATABASE, USER, EmbeddedPostgres, write_private
+from core_service.embedded_postgres import DATABASE, USER, EmbeddedPostgres
 from core_service.storage import database
+from deploy.pgbouncer.pooler import FOLDER, PROGRAM, configure
 from tests.payer import PROVIDERS, Payer, sandbox_accounts
-from tests.stack import ROOT, Answer, Merchant, Receiver, Stack, free_port, wait_until
+from tests.stack import Answer, Merchant, Receiver, Stack, free_port, wait_until
 from tests.stack_fixtures import open_shop
 
-CONFIGURATION = ROOT / "deploy/pgbouncer/pgbouncer.ini"
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SERVER_CONNECTIONS = 4
 """Fewer than NovaPay opens, so that sessions really are shared."""
 
@@ -62,13 +59,19 @@ def pooling() -> Iterator[Pooled]:
             own = folder / "pgbouncer"
             server._own(own)
             pool_port = free_port()
-            _configure(own, server_port=port, pool_port=pool_port, password=password)
+            file = configure(
+                own,
+                server_port=port,
+                port=pool_port,
+                password=password,
+                server_connections=SERVER_CONNECTIONS,
+            )
             for path in own.iterdir():
                 if server._account:
                     os.chown(path, server._account.uid, server._account.gid)
             pooler = subprocess.Popen(
                 child_command(
-                    [str(PROGRAM), "-q", own / "pgbouncer.ini"],
+                    [str(PROGRAM), "-q", file],
                     account=server._account,
                     death_signal=signal.SIGINT,
                 )
@@ -80,27 +83,6 @@ def pooling() -> Iterator[Pooled]:
             finally:
                 pooler.terminate()
                 pooler.wait()
-
-
-def _configure(own: Path, *, server_port: int, pool_port: int, password: str) -> None:
-    """The file of deploy/, but for its places."""
-    settings = configparser.RawConfigParser()
-    settings.read(CONFIGURATION)
-    served = settings["databases"][DATABASE]
-    settings["databases"][DATABASE] = served.replace("port=5432", f"port={server_port}")
-    settings["pgbouncer"].update(
-        {
-            "listen_port": str(pool_port),
-            "unix_socket_dir": str(own),
-            "logfile": str(own / "log"),
-            "pidfile": str(own / "pid"),
-            "auth_file": str(own / "userlist.txt"),
-            "default_pool_size": str(SERVER_CONNECTIONS),
-        }
-    )
-    with (own / "pgbouncer.ini").open("w") as file:
-        settings.write(file)
-    write_private(own / "userlist.txt", f'"{USER}" "{password}"\n')
 
 
 def _answers(url: str) -> bool:
@@ -179,7 +161,7 @@ def become_standby(server: EmbeddedPostgres) -> None:
 
 def reconnect(pooled: Pooled) -> None:
     """What Patroni runs when its server gets another role."""
-    script = CONFIGURATION.with_name("reconnect").read_text()
+    script = (FOLDER / "reconnect").read_text()
     port = pooled.url.rpartition(":")[2].partition("/")[0]
     subprocess.run(
         child_command(["/bin/sh", "-c", script], account=pooled.server._account),

@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,8 +40,10 @@ CALLBACK_READ_LIMIT = 64 * 1024
 CALLBACK_KEEP_LIMIT = 4 * 1024
 
 _PIECE = 16 * 1024
+_HEAD_LIMIT = 64 * 1024
 _LONGEST_URL = 2048
-_RESOLUTIONS_AT_ONCE = 16
+_RESOLUTIONS_AT_ONCE = 64
+_RESOLUTIONS_OF_ONE = 4
 
 
 class OutboundKind(StrEnum):
@@ -243,38 +246,59 @@ class Deadline:
         return int((time.monotonic() - self.started) * 1000)
 
 
+class AnswerTooLong(Exception):
+    """The other side sent more than one answer may be long, whatever it called it."""
+
+
+class Budget:
+    """What one exchange may take: time, and bytes to read."""
+
+    def __init__(self, deadline: Deadline, most_bytes: int) -> None:
+        self.deadline = deadline
+        self._bytes_left = most_bytes
+
+    def received(self, count: int) -> int:
+        """Passes on how many bytes came. Raises AnswerTooLong."""
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise AnswerTooLong
+        return count
+
+
 class _TimedSocket(socket.socket):
-    """Gives every single read and write what is left of the deadline.
+    """Gives every single read and write what is left of the budget.
 
     A peer that sends one byte at a time cannot stretch it.
     """
 
-    deadline: Deadline | None = None
+    budget: Budget | None = None
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.left())
-        return super().recv_into(*args, **kwargs)
+        if self.budget is None:
+            return super().recv_into(*args, **kwargs)
+        self.settimeout(self.budget.deadline.left())
+        return self.budget.received(super().recv_into(*args, **kwargs))
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.left())
+        if self.budget is not None:
+            self.settimeout(self.budget.deadline.left())
         super().sendall(*args, **kwargs)
 
 
 class _TimedTlsSocket(ssl.SSLSocket):
     """The same for TLS, where `sendall` is a loop of `send`."""
 
-    deadline: Deadline | None = None
+    budget: Budget | None = None
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.left())
-        return super().recv_into(*args, **kwargs)
+        if self.budget is None:
+            return super().recv_into(*args, **kwargs)
+        self.settimeout(self.budget.deadline.left())
+        return self.budget.received(super().recv_into(*args, **kwargs))
 
     def send(self, *args: Any, **kwargs: Any) -> int:
-        if self.deadline is not None:
-            self.settimeout(self.deadline.left())
+        if self.budget is not None:
+            self.settimeout(self.budget.deadline.left())
         return super().send(*args, **kwargs)
 
 
@@ -302,42 +326,70 @@ def resolve_name(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-_resolutions = threading.BoundedSemaphore(_RESOLUTIONS_AT_ONCE)
+class _Resolutions:
+    """Asks the system's resolver, which cannot be interrupted.
 
-
-def _resolve_in_time(resolver: Resolver, host: str, port: int, deadline: Deadline) -> list[str]:
-    """Resolves a name, but no longer than until the deadline.
-
-    The system's resolver cannot be interrupted, so it runs in a thread that is left behind when it
-    takes too long; the semaphore bounds how many can be left behind. Raises OSError (TimeoutError
-    too).
+    Each question runs in a thread that is left behind when it takes too long. How many there may be is bounded, and of
+    them how many for one share, so that a name server that is silent holds up nobody but those who use it.
     """
-    if not _resolutions.acquire(timeout=deadline.left()):
-        raise TimeoutError("name resolution is busy")
-    outcome: list[Sequence[str] | OSError] = []
 
-    def work() -> None:
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._free = threading.Condition()
+        self._running: Counter[str] = Counter()
+
+    def resolve(self, share: str, host: str, port: int, deadline: Deadline) -> list[str]:
+        """Addresses of a name, no later than at the deadline. Raises OSError (TimeoutError too)."""
+        with self._free:
+            if not self._free.wait_for(lambda: self._may_run(share), deadline.left()):
+                raise TimeoutError("name resolution is busy")
+            self._running[share] += 1
+        outcome: list[Sequence[str] | OSError] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self._resolver(host, port))
+            except OSError as problem:
+                outcome.append(problem)
+            except UnicodeError as problem:
+                outcome.append(OSError(str(problem)))
+            finally:
+                self._ended(share)
+
+        thread = threading.Thread(target=work, name="resolve", daemon=True)
         try:
-            outcome.append(resolver(host, port))
-        except OSError as problem:
-            outcome.append(problem)
-        except UnicodeError as problem:
-            outcome.append(OSError(str(problem)))
-        finally:
-            _resolutions.release()
+            thread.start()
+        except RuntimeError as problem:
+            self._ended(share)
+            raise OSError("no thread for name resolution") from problem
+        thread.join(deadline.left())
+        if not outcome:
+            raise TimeoutError("name resolution took too long")
+        if isinstance(outcome[0], OSError):
+            raise outcome[0]
+        return list(outcome[0])
 
-    thread = threading.Thread(target=work, name="resolve", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as problem:
-        _resolutions.release()
-        raise OSError("no thread for name resolution") from problem
-    thread.join(deadline.left())
-    if not outcome:
-        raise TimeoutError("name resolution took too long")
-    if isinstance(outcome[0], OSError):
-        raise outcome[0]
-    return list(outcome[0])
+    def _may_run(self, share: str) -> bool:
+        is_room = self._running.total() < _RESOLUTIONS_AT_ONCE
+        return is_room and self._running[share] < _RESOLUTIONS_OF_ONE
+
+    def _ended(self, share: str) -> None:
+        with self._free:
+            self._running[share] -= 1
+            if not self._running[share]:
+                del self._running[share]
+            self._free.notify_all()
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """Passes over every interim answer; the library only over `100 Continue`."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the type stubs
+            if not 101 < status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 @dataclass
@@ -360,7 +412,7 @@ class _Client(ABC):
         context = ssl_context or ssl.create_default_context()
         context.sslsocket_class = _TimedTlsSocket
         self._ssl_context = context
-        self._resolver = resolver
+        self._resolutions = _Resolutions(resolver)
         self._idle_limit = idle_limit
         self._idle: dict[tuple[str, str, int], list[_Idle]] = {}
         self._lock = threading.Lock()
@@ -373,10 +425,12 @@ class _Client(ABC):
         headers: Mapping[str, str],
         body: bytes = b"",
         timeout_seconds: float,
+        share: str = "",
     ) -> Answer:
         """Sends one request and reads one answer.
 
-        Raises OutboundError; ValueError for a malformed URL.
+        `share`: on whose behalf; those of one do not hold up those of another. Empty: by host. Raises OutboundError;
+        ValueError for a malformed URL.
         """
         deadline = Deadline(timeout_seconds)
         target = parse_url(url)
@@ -384,8 +438,8 @@ class _Client(ABC):
         connection: HTTPConnection | None = None
         try:
             with turns.elsewhere():
-                connection = self._connection(target, deadline)
-            _limit(connection, deadline)
+                connection = self._connection(target, share or target.host, deadline)
+            _limit(connection, Budget(deadline, 2 * self.read_limit + _HEAD_LIMIT))
             sent = True
             with turns.elsewhere():
                 answer, reusable = self._exchange(
@@ -458,25 +512,31 @@ class _Client(ABC):
         """The kept part of the body, and whether the body was read to its end."""
         content = bytearray()
         seen = 0
-        while piece := response.read(_PIECE, decode_content=False):
-            seen += len(piece)
-            if seen > self.read_limit:
-                if self.refuse_larger:
-                    raise OutboundError(
-                        OutboundKind.TOO_LARGE,
-                        f"answer is larger than {self.read_limit} bytes",
-                        request_sent=True,
-                    )
-                return bytes(content), False
-            content += piece[: max(0, self.keep_limit - len(content))]
-        return bytes(content), True
+        try:
+            while piece := response.read(_PIECE, decode_content=False):
+                seen += len(piece)
+                if seen > self.read_limit:
+                    break
+                content += piece[: max(0, self.keep_limit - len(content))]
+            else:
+                return bytes(content), True
+        except AnswerTooLong:
+            pass
+        if self.refuse_larger:
+            raise OutboundError(
+                OutboundKind.TOO_LARGE,
+                f"answer is larger than {self.read_limit} bytes",
+                request_sent=True,
+            )
+        return bytes(content), False
 
-    def _connection(self, target: Target, deadline: Deadline) -> HTTPConnection:
-        return self._take_idle(target) or self._open(target, deadline)
+    def _connection(self, target: Target, share: str, deadline: Deadline) -> HTTPConnection:
+        return self._take_idle(target) or self._open(target, share, deadline)
 
-    def _open(self, target: Target, deadline: Deadline) -> HTTPConnection:
-        sock = self._connect(target, Deadline(min(deadline.left(), CONNECT_SECONDS)))
+    def _open(self, target: Target, share: str, deadline: Deadline) -> HTTPConnection:
+        sock = self._connect(target, share, Deadline(min(deadline.left(), CONNECT_SECONDS)))
         connection = HTTPConnection(target.host, target.port)
+        connection.response_class = _FinalResponse
         connection.auto_open = 0  # never connect by itself, past the vetting
         connection.sock = sock
         if target.scheme == "https":
@@ -490,21 +550,21 @@ class _Client(ABC):
                 raise
         return connection
 
-    def _connect(self, target: Target, deadline: Deadline) -> _TimedSocket:
+    def _connect(self, target: Target, share: str, deadline: Deadline) -> _TimedSocket:
         literal = literal_address(target.host)
         if literal is not None:
             addresses: list[IPAddress] = [literal]
         else:
-            texts = _resolve_in_time(self._resolver, target.host, target.port, deadline)
+            texts = self._resolutions.resolve(share, target.host, target.port, deadline)
             addresses = [ipaddress.ip_address(text) for text in texts]
         if not addresses:
             raise OSError("the name has no address")
         self._vet(target.host, addresses)
         failure = OSError("no address was tried")
         for number, address in enumerate(addresses):
-            share = deadline.left() / (len(addresses) - number)
+            seconds = deadline.left() / (len(addresses) - number)
             try:
-                return connect_socket(str(address), target.port, share)
+                return connect_socket(str(address), target.port, seconds)
             except OSError as problem:
                 failure = problem
         raise failure
@@ -560,6 +620,7 @@ class ProviderClient(_Client):
         headers: Mapping[str, str],
         body: bytes = b"",
         timeout_seconds: float,
+        share: str = "",
     ) -> Answer:
         """The same, counted and traced: providers are few, so each has figures of its own.
 
@@ -569,7 +630,12 @@ class ProviderClient(_Client):
         with tracing.calling("provider call") as span:
             try:
                 answer = super().request(
-                    method, url, headers=headers, body=body, timeout_seconds=timeout_seconds
+                    method,
+                    url,
+                    headers=headers,
+                    body=body,
+                    timeout_seconds=timeout_seconds,
+                    share=share,
                 )
                 status = answer.status
                 outcome = str(status)
@@ -618,12 +684,12 @@ class CallbackClient(_Client):
             raise _forbidden(host)
 
 
-def _limit(connection: HTTPConnection, deadline: Deadline) -> None:
-    """Binds the connection's reads and writes to the deadline. Raises ConnectionError."""
+def _limit(connection: HTTPConnection, budget: Budget) -> None:
+    """Binds the connection's reads and writes to the budget. Raises ConnectionError."""
     sock = connection.sock
     if not isinstance(sock, _TimedSocket | _TimedTlsSocket):
         raise ConnectionError("connection is gone")
-    sock.deadline = deadline
+    sock.budget = budget
 
 
 def _joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -653,6 +719,8 @@ def _kind_of(problem: BaseException | None) -> OutboundKind | None:
         seen.add(id(problem))
         if isinstance(problem, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return OutboundKind.TIMEOUT
+        if isinstance(problem, AnswerTooLong):
+            return OutboundKind.TOO_LARGE
         if isinstance(problem, (ssl.SSLZeroReturnError, ssl.SSLEOFError)):
             kind = OutboundKind.RESET
         elif isinstance(problem, ssl.SSLError):

@@ -155,7 +155,14 @@ def make(attempt: Attempt) -> Made | None:
         give_back(attempt)
         return None
     with tracing.calling("callback attempt") as span:
-        finished = _post(attempt, merchant)
+        try:
+            finished = _post(attempt, merchant)
+        except Exception as problem:  # noqa: BLE001 (logged, and recorded as what it is)
+            # Counted like any other: what is not recorded would be sent again for ever.
+            _log.exception("callback_attempt_failed", delivery_id=attempt.claimed.id)
+            finished = _finished(
+                attempt.claimed, error=f"NovaPay's own failure: {type(problem).__name__}"
+            )
         failpoint("d3")
         span.say(
             failed=not finished.delivered,
@@ -219,7 +226,13 @@ def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
         now=now,
     )
     failpoint("d2")
-    answer = post(url, headers, claimed.body, timeout_seconds=attempt.timeout_seconds)
+    answer = post(
+        url,
+        headers,
+        claimed.body,
+        timeout_seconds=attempt.timeout_seconds,
+        merchant_id=claimed.merchant_id,
+    )
     return _finished(
         claimed,
         url=url,
@@ -232,13 +245,20 @@ def _post(attempt: Attempt, merchant: MerchantSnapshot) -> FinishedAttempt:
     )
 
 
-def post(url: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float) -> Posted:
+def post(
+    url: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float, merchant_id: str
+) -> Posted:
     """Sends one request to a merchant and says what came of it."""
     assert _client is not None, "configure() comes first"
     started = time.monotonic()
     try:
         answer = _client.request(
-            "POST", url, headers=headers, body=body, timeout_seconds=timeout_seconds
+            "POST",
+            url,
+            headers=headers,
+            body=body,
+            timeout_seconds=timeout_seconds,
+            share=merchant_id,
         )
     except (OutboundError, ValueError) as problem:
         # ValueError: an address that was accepted by older rules.

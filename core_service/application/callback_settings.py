@@ -75,7 +75,9 @@ def send_test(call: Call, merchant_code: str, *, now: datetime) -> TestCallback:
         merchant.signing_secrets(now),
         now=now,
     )
-    answer = callback_attempts.post(url, headers, body.encode(), timeout_seconds=timeout)
+    answer = callback_attempts.post(
+        url, headers, body.encode(), timeout_seconds=timeout, merchant_id=facts.id
+    )
     result = TestCallback(
         url=url,
         headers=headers,

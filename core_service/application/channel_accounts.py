@@ -242,12 +242,11 @@ def _without_empty(config: Mapping[str, Any]) -> Config:
 
 
 def _merged(provider: Provider, stored: Config, text: str) -> Config:
-    shown = _masked(provider, stored)
     secret = {field.name for field in provider.account_fields if field.secret}
     sent = {
         key: value
         for key, value in _config(text, provider).items()
-        if not (key in secret and key in shown and value == shown[key])
+        if not (key in secret and key in stored and rules.is_mask(str(value)))
     }
     return _without_empty({**stored, **sent})
 

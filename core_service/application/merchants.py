@@ -183,7 +183,7 @@ class Merchants:
         after = replace(before, **_columns(changes), **vars(lifecycle))
         if after.callback_base != before.callback_base:
             after = replace(after, callback_confirmed_at=None)
-        if _SECRET not in changes or changes[_SECRET] == before.notify_secret_mask:
+        if _SECRET not in changes or rules.is_mask(changes[_SECRET] or ""):
             return after
         secret = changes[_SECRET] or rules.new_notify_secret()
         sealed, mask = self._seal(before.id, secret)

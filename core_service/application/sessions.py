@@ -47,7 +47,8 @@ def sign_in(
     """
     email = email.strip().lower()
     subjects = _subjects(email, call.client_address)
-    for subject in subjects:
+    # The source first: what one sends that may not try any more counts for no account.
+    for subject in reversed(subjects):
         throttle.count_try(subject, limit=MAX_TRIES, window=LOCKED_FOR, now=now)
     operator = access.operator_by_email(email)
     usable = operator if operator is not None and operator.enabled else None
@@ -59,6 +60,9 @@ def sign_in(
     call.operator = OperatorIdentity(usable.id, usable.email, usable.role)
 
     def open_session() -> None:
+        # First, and under its lock: whoever changed the password meanwhile ends sessions that are there.
+        if not operators.note_sign_in(usable, now=now):
+            raise _refused()
         second_step = _second_step(usable, one_time, now)
         access.insert_session(
             token_hash(token.encode()),
@@ -70,7 +74,6 @@ def sign_in(
         access.clear_sign_in_failures(subjects[0])
         for source in subjects[1:]:
             access.forgive_sign_in(source)
-        operators.note_sign_in(usable.id, now=now)
         audit.record(
             call,
             action="operator.sign_in",

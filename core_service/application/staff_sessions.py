@@ -45,23 +45,26 @@ def sign_in(call: Call, *, email: str, password: str, now: datetime) -> NewStaff
     """
     email = email.strip().lower()
     account, source = f"staff:{email}", throttle.source_of(call.client_address)
-    for subject in filter(None, (account, source)):
+    # The source first: what one sends that may not try any more counts for no account.
+    for subject in filter(None, (source, account)):
         throttle.count_try(subject, limit=MAX_TRIES, window=LOCKED_FOR, now=now)
     member = staff.by_email(email)
     usable = member if member is not None and member.row.enabled else None
     kept = None if usable is None else usable.row.password_hash
     if not passwords.is_password(password, kept) or usable is None:
-        raise CoreError("STAFF_UNAUTHENTICATED", "E-mail address or password is wrong.")
+        raise _refused()
     token = secrets.token_urlsafe(32)
     expires_at = now + ABSOLUTE_LIMIT
     call.staff = identity(usable)
 
     def open_session() -> None:
+        # First, and under its lock: whoever changed the password meanwhile ends sessions that are there.
+        if not staff.note_sign_in(usable.row, now=now):
+            raise _refused()
         hashed = token_hash(token.encode())
         staff.insert_session(
             hashed, usable.row, call.client_address, now=now, expires_at=expires_at
         )
-        staff.note_sign_in(usable.row.merchant_id, usable.row.id, now=now)
         access.clear_sign_in_failures(account)
         if source is not None:
             access.forgive_sign_in(source)
@@ -71,6 +74,10 @@ def sign_in(call: Call, *, email: str, password: str, now: datetime) -> NewStaff
 
     transact(open_session)
     return NewStaffSession(token, StaffSession(usable, expires_at))
+
+
+def _refused() -> CoreError:
+    return CoreError("STAFF_UNAUTHENTICATED", "E-mail address or password is wrong.")
 
 
 def session_of(token: bytes, *, now: datetime) -> StaffSession:

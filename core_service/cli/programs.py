@@ -44,12 +44,16 @@ def core_programs(settings: Settings, database_url: str) -> list[Program]:
     ]
 
 
+WORKER_STOP_SECONDS = 90.0
+"""More than the longest callback in flight, with what its lease lasts beyond it; most end within the second."""
+
+
 def worker_programs(settings: Settings, database_url: str) -> list[Program]:
     """Workers claim their work in the database, so any number of them may run."""
     environment = core_environment(settings, database_url)
     command = [sys.executable, "-m", "core_service", "work"]
     return [
-        Program(f"worker-{number}", command, environment)
+        Program(f"worker-{number}", command, environment, stop_timeout_seconds=WORKER_STOP_SECONDS)
         for number in range(1, settings.worker_processes + 1)
     ]
 

@@ -28,6 +28,7 @@ _ENTRY = re.compile(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?")
 _IPV4_IN_IPV6_BITS = 96
 _SHORTEST_SECRET_SHOWN_IN_PART = 12
 _SECRET_BYTES = 32
+_MASK = re.compile(r".{4}\*{4}.{4}|\*{8}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,11 @@ def mask(secret: str) -> str:
     if len(secret) < _SHORTEST_SECRET_SHOWN_IN_PART:
         return "********"
     return f"{secret[:4]}****{secret[-4:]}"
+
+
+def is_mask(text: str) -> bool:
+    """Whether a text is what `mask` makes: of a secret of now, or of one that was replaced since."""
+    return _MASK.fullmatch(text) is not None
 
 
 def new_api_key() -> tuple[str, str]:

@@ -32,7 +32,7 @@ def clock_findings(answer: Answer, *, now: datetime, deadline: Deadline) -> list
     """
     try:
         theirs = parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return []
     # The answer was written somewhere between the request and now.
     ours = now + timedelta(milliseconds=deadline.elapsed_ms() - answer.duration_ms / 2)

@@ -68,9 +68,16 @@ def save(operator: OperatorRow, *, now: datetime) -> None:
     )  # fmt: skip
 
 
-def note_sign_in(operator_id: str, *, now: datetime) -> None:
-    """When the operator signed in last."""
-    execute("UPDATE operators SET last_sign_in_at = %s WHERE id = %s", (now, operator_id))
+def note_sign_in(operator: OperatorRow, *, now: datetime) -> bool:
+    """When the operator signed in last; False: disabled, or other credentials, since `operator` was read."""
+    return (
+        execute(
+            "UPDATE operators SET last_sign_in_at = %s WHERE id = %s AND enabled"
+            " AND password_hash = %s AND totp_sealed IS NOT DISTINCT FROM %s",
+            (now, operator.id, operator.password_hash, operator.totp_sealed),
+        )
+        == 1
+    )
 
 
 def keep_pending_totp(operator_id: str, sealed: bytes) -> None:

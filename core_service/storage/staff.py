@@ -111,11 +111,15 @@ def count(merchant_id: str) -> int:
     return int(row["n"])
 
 
-def note_sign_in(merchant_id: str, staff_id: str, *, now: datetime) -> None:
-    """Remember when somebody last signed in."""
-    execute(
-        "UPDATE staff SET last_sign_in_at = %s WHERE merchant_id = %s AND id = %s",
-        (now, merchant_id, staff_id),
+def note_sign_in(member: StaffRow, *, now: datetime) -> bool:
+    """Remember when somebody last signed in; False: disabled, or another password, since `member` was read."""
+    return (
+        execute(
+            "UPDATE staff SET last_sign_in_at = %s WHERE merchant_id = %s AND id = %s AND enabled"
+            " AND password_hash = %s",
+            (now, member.merchant_id, member.id, member.password_hash),
+        )
+        == 1
     )
 
 

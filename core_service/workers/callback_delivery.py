@@ -7,7 +7,6 @@ One transaction after the other records the attempts that have ended and claims 
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import structlog
@@ -31,9 +30,14 @@ class CallbackDelivery:
         self._after = ""
         """The merchant whose turn was last."""
         self._threads = self._free = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=self.name)
+        self._begun: SimpleQueue[tuple[Attempt, threading.Event] | None] = SimpleQueue()
+        """For whichever thread is free; None ends one."""
         self._ended: SimpleQueue[Made | None] = SimpleQueue()
         """An entry for each thread that has done; None: there is nothing to record."""
+        # All of them now: one that cannot be started must not be missed when something is claimed for it.
+        for number in range(threads):
+            name = f"{self.name}_{number}"
+            threading.Thread(target=self._send_all, name=name, daemon=True).start()
 
     @property
     def drain_seconds(self) -> float:
@@ -59,22 +63,27 @@ class CallbackDelivery:
         _, self._after = max(turns, default=(False, self._after))
         self._free -= len(attempts)
         for attempt in attempts:
-            self._executor.submit(self._send, attempt, stop)
+            self._begun.put((attempt, stop))
         return len(attempts)
 
     def drain(self) -> None:
         """Waits until every attempt has been recorded, each when it ends."""
-        self._executor.shutdown(wait=False)
         while self._free < self._threads:
             self.wake.wait()
             self.wake.clear()
             self._record(self._made())
+        for _ in range(self._threads):
+            self._begun.put(None)
 
     def _made(self) -> list[Made]:
         """The attempts that have ended since the last look; their threads are free."""
         ended = [self._ended.get() for _ in range(self._ended.qsize())]
         self._free += len(ended)
         return [one for one in ended if one is not None]
+
+    def _send_all(self) -> None:
+        while begun := self._begun.get():
+            self._send(*begun)
 
     def _send(self, attempt: Attempt, stop: threading.Event) -> None:
         made = None

@@ -4,7 +4,8 @@ import ipaddress
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,20 @@ def test_m02_redirects_are_answers_and_never_followed(client: CallbackClient) ->
     assert len(server.heads) == 1
 
 
+def test_v10_an_interim_answer_is_not_the_answer(client: CallbackClient) -> None:
+    def hints_first(connection: socket.socket, head: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+        status = b"200 OK" if b"/first" in head else b"500 No"
+        connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+
+    with raw_server(hints_first) as server:
+        address = f"http://shop.example:{server.port}"
+        answers = [post(client, f"{address}/{path}") for path in ("first", "second", "first")]
+    assert [answer.status for answer in answers] == [200, 500, 200]
+    assert "link" not in answers[0].headers
+
+
 def test_compressed_answers_stay_as_they_are(client: CallbackClient) -> None:
     def packed(connection: socket.socket, _head: bytes) -> None:
         connection.sendall(
@@ -210,6 +225,68 @@ def test_a_slow_name_server_ends_at_the_deadline() -> None:
         error = refusal(provider, "http://shop.example/", 0.2)
         release.set()
     assert (error.kind, error.request_sent) == (OutboundKind.TIMEOUT, False)
+
+
+def flood_of_interim_answers(connection: socket.socket, _head: bytes) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def flood_of_headers(connection: socket.socket, _head: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        connection.sendall(b"X-Long: " + b"x" * 60_000 + b"\r\n")
+
+
+def flood_of_trailers(connection: socket.socket, _head: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n")
+    while True:
+        connection.sendall(b"a: b\r\n" * 1000)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("flood", [flood_of_interim_answers, flood_of_headers])
+def test_m05_of_an_endless_head_a_little_is_read(
+    client: CallbackClient, flood: Callable[[socket.socket, bytes], None]
+) -> None:
+    with raw_server(flood) as server:
+        error = refusal(client, f"http://shop.example:{server.port}/", 30.0)
+    assert (error.kind, error.request_sent) == (OutboundKind.TOO_LARGE, True)
+
+
+@pytest.mark.timeout(60)
+def test_m05_of_endless_trailers_a_little_is_read(client: CallbackClient) -> None:
+    with raw_server(flood_of_trailers) as server:
+        assert post(client, f"http://shop.example:{server.port}/", 30.0).status == 200
+
+
+def test_a_name_that_never_resolves_holds_up_its_own_merchant_only() -> None:
+    release = threading.Event()
+
+    def resolve(host: str, _port: int) -> Sequence[str]:
+        if host.endswith("silent.example"):
+            release.wait(30)
+        return ["127.0.0.1"]
+
+    def call(client: CallbackClient | ProviderClient, host: str, share: str) -> None:
+        url = f"http://{host}:{server.port}/"
+        client.request("POST", url, headers={}, body=b"", timeout_seconds=5.0, share=share)
+
+    with (
+        raw_server(ok) as server,
+        CallbackClient(LOOPBACK, resolver=resolve) as callbacks,
+        ProviderClient(resolver=resolve) as provider,
+        ThreadPoolExecutor(60) as merchants,
+    ):
+        lost = [
+            merchants.submit(call, callbacks, f"{number}.silent.example", "silent")
+            for number in range(60)
+        ]
+        call(callbacks, "shop.example", "honest")
+        call(provider, "gateway.example", "")
+        assert all(isinstance(one.exception(), OutboundError) for one in lost)
+        call(callbacks, "other.example", "honest")
+        release.set()
 
 
 # ---- failures ---------------------------------------------------------------------------------

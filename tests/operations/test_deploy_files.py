@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from core_service.cli.parser import build_parser
+from core_service.cli.programs import WORKER_STOP_SECONDS
 from core_service.supervisor import Program
 
 ROOT = Path(__file__).parents[2]
@@ -64,13 +65,16 @@ def test_every_command_exists(command: str) -> None:
     assert build_parser().parse_args(command.split()).run
 
 
-LONGEST_STOP = Program("", (), {}).stop_timeout_seconds
-"""What the supervisor of a group gives its processes before it kills them."""
+def longest_stop(name: str) -> float:
+    """What the supervisor of a group gives its processes before it kills them."""
+    if "worker" in name:
+        return WORKER_STOP_SECONDS
+    return Program("", (), {}).stop_timeout_seconds
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
 def test_a_unit_has_time_to_drain(path: Path) -> None:
-    assert float(unit(path)["Service"]["TimeoutStopSec"]) >= LONGEST_STOP
+    assert float(unit(path)["Service"]["TimeoutStopSec"]) >= longest_stop(path.stem)
     assert unit(path)["Service"]["Restart"] == "always"
 
 
@@ -78,7 +82,7 @@ def test_containers_have_time_to_drain_and_probes() -> None:
     for name, pod in PODS.items():
         if name == "novapay-migrate":
             continue
-        assert pod["terminationGracePeriodSeconds"] >= LONGEST_STOP, name
+        assert pod["terminationGracePeriodSeconds"] >= longest_stop(name), name
         container = pod["containers"][0]
         assert container["livenessProbe"], name
         assert container["resources"]["limits"]["memory"], name
@@ -86,7 +90,7 @@ def test_containers_have_time_to_drain_and_probes() -> None:
         assert "readinessProbe" in container or name == "novapay-worker"
     for name, service in SERVICES.items():
         if name != "migrate":
-            assert int(service["stop_grace_period"].removesuffix("s")) >= LONGEST_STOP, name
+            assert int(service["stop_grace_period"].removesuffix("s")) >= longest_stop(name), name
 
 
 def test_the_edge_has_no_secret_of_the_core() -> None:

@@ -171,6 +171,8 @@ def test_everything_else_is_tried_again_until_m11_attempts_are_used_up(
         ("-5", 15),
         ("1.5", 15),
         ("soon", 15),
+        ("Mon, 01 Jan 99999999999999 00:00:00 GMT", 15),
+        ("Mon, 01 Jan 2026 00:00:00 +999999999999999999", 15),
         ("", 15),
         (None, 15),
         (format_datetime(NOW + timedelta(seconds=600), usegmt=True).replace("+0000", "GMT"), 599.109877),

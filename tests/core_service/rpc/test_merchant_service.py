@@ -264,6 +264,11 @@ def test_s06_mask_sent_back_changes_nothing(server: AdminServer) -> None:
     assert changed.notify_secret == "zzzz****1234"
     assert notify_secret(merchant) == "zzzz-another-test-secret-1234"
 
+    # Read by somebody before the change, and sent back after it.
+    assert change(server, merchant, notify_secret="abcd****wxyz") == changed
+    assert change(server, merchant, notify_secret="********") == changed
+    assert notify_secret(merchant) == "zzzz-another-test-secret-1234"
+
     cleared = change(server, merchant, "notify_secret")
     assert notify_secret(merchant).startswith("whsec_")
     assert cleared.notify_secret != changed.notify_secret
@@ -467,6 +472,8 @@ def test_account_update_merges_and_keeps_masked_secrets(server: AdminServer) -> 
 
     assert update(config=account.config) == account
     assert stored(merchant)["version"] == 2
+    update(config=json.dumps({"privateKey": "MIIE****old="}))
+    assert opened() == alipay_account("A1").config
     update(config=json.dumps({"sellerId": None}))
     without_seller = {k: v for k, v in alipay_account("A1").config.items() if k != "sellerId"}
     assert opened() == without_seller

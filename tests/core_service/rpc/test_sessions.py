@@ -209,6 +209,41 @@ def test_a15_the_eleventh_try_from_a_source_waits(
     assert reason(sign_in(channel, email, address=eleventh)) == "RATE_LIMITED"
 
 
+def test_a15_what_a_locked_source_tries_counts_for_no_account(
+    channel: grpc.Channel, email: str
+) -> None:
+    count_failures("source:203.0.113.9/32", 10)
+    for _ in range(11):
+        assert reason(sign_in(channel, email, "wrong", address="203.0.113.9")) == "RATE_LIMITED"
+    assert reason(sign_in(channel, email, address="198.51.100.7")) == "OK"
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["enabled = false", "password_hash = 'another'", "totp_sealed = 'another'"],
+)
+def test_who_signs_in_while_the_credentials_change_gets_no_session(
+    channel: grpc.Channel, email: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    is_password = passwords.is_password
+
+    def changed_meanwhile(password: str, kept: str | None) -> bool:
+        is_right = is_password(password, kept)
+        execute(f"UPDATE operators SET {change} WHERE email = %s", (email,))
+        return is_right
+
+    monkeypatch.setattr(passwords, "is_password", changed_meanwhile)
+    assert reason(sign_in(channel, email, address="192.0.2.30")) == "ADMIN_UNAUTHENTICATED"
+    with connection_scope():
+        assert (
+            fetch_all(
+                "SELECT 1 FROM operator_sessions s JOIN operators o ON o.id = s.operator_id WHERE email = %s",
+                (email,),
+            )
+            == []
+        )
+
+
 def test_a15_tries_at_once_do_not_slip_through(channel: grpc.Channel, email: str) -> None:
     count_failures(f"account:{email}", 8)
     with ThreadPoolExecutor(6) as pool:

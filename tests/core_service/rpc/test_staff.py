@@ -182,6 +182,33 @@ def test_a15_the_eleventh_try_waits(channel: grpc.Channel, owner: StaffRow, subj
     assert reason(refusal) == "RATE_LIMITED"
 
 
+def test_a15_what_a_locked_source_tries_counts_for_no_account(
+    channel: grpc.Channel, owner: StaffRow
+) -> None:
+    for _ in range(22):
+        sign_in(channel, owner.email, "wrong", address="203.0.113.6")
+    with connection_scope():
+        execute("DELETE FROM sign_in_failures WHERE subject = %s", (f"staff:{owner.email}",))
+    assert reason(sign_in(channel, owner.email, "wrong", address="203.0.113.6")) == "RATE_LIMITED"
+    assert rows("SELECT 1 FROM sign_in_failures WHERE subject = %s", f"staff:{owner.email}") == []
+
+
+@pytest.mark.parametrize("change", ["enabled = false", "password_hash = 'another'"])
+def test_who_signs_in_while_the_credentials_change_gets_no_session(
+    channel: grpc.Channel, owner: StaffRow, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    is_password = passwords.is_password
+
+    def changed_meanwhile(password: str, kept: str | None) -> bool:
+        is_right = is_password(password, kept)
+        execute(f"UPDATE staff SET {change} WHERE id = %s", (owner.id,))
+        return is_right
+
+    monkeypatch.setattr(passwords, "is_password", changed_meanwhile)
+    assert reason(sign_in(channel, owner.email, address="192.0.2.30")) == "STAFF_UNAUTHENTICATED"
+    assert rows("SELECT 1 FROM staff_sessions WHERE staff_id = %s", owner.id) == []
+
+
 @pytest.mark.parametrize("status", ["PENDING", "REJECTED", "SUSPENDED"])
 def test_staff_of_a_merchant_that_may_not_sell_can_still_look(
     channel: grpc.Channel, box: SecretBox, password_hash: str, status: str

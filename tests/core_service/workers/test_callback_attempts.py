@@ -296,3 +296,32 @@ def verified_by_standard_webhooks(headers: dict[str, str], body: bytes, secret: 
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     return f"v1,{expected}" in headers["webhook-signature"].split(" ")
+
+
+def test_m04_a_wish_that_no_calendar_has_is_an_attempt_like_any_other(shop: Receiver) -> None:
+    configure(callback_max_attempts=2)
+    shop.behaviour = answer(503, headers={"Retry-After": "Mon, 01 Jan 99999999999999 00:00:00 GMT"})
+    _, order_id = paid_order(shop.url)
+    for _ in range(2):
+        send_due()
+        let_pauses_pass()
+    assert outcomes_of(order_id) == ["failed", "failed"]
+    assert delivery_of(order_id)["status"] == "FAILED"
+
+
+def test_our_own_failure_after_sending_counts_as_an_attempt(
+    shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> callback_attempts.Posted:
+        raise ZeroDivisionError
+
+    configure(callback_max_attempts=1)
+    _, order_id = paid_order(shop.url)
+    monkeypatch.setattr(callback_attempts, "post", fail)
+    send_due()
+    (attempt,) = attempts_of(order_id)
+    assert (attempt["outcome"], attempt["error"]) == (
+        "failed",
+        "NovaPay's own failure: ZeroDivisionError",
+    )
+    assert delivery_of(order_id)["status"] == "FAILED"

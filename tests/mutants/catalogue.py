@@ -343,8 +343,8 @@ MUTANTS = (
     Mutant(
         "a dribbling server stretches the deadline",
         "core_service/outbound_http.py",
-        "    sock.deadline = deadline",
-        "    sock.settimeout(deadline.left())",
+        "    sock.budget = budget",
+        "    sock.settimeout(budget.deadline.left())",
         ("tests/core_service/test_outbound_http.py",),
     ),
     Mutant(

@@ -479,6 +479,14 @@ def note_ask(order: PaymentOrderRow, asked: Asked) -> None:
     )
 
 
+def ask_once_more(merchant_id: str, order_id: str) -> None:
+    """The provider is asked about an order that may have ended already; the answer ends it."""
+    write(
+        "UPDATE payment_orders SET ask_at = now() WHERE merchant_id = %s AND id = %s AND ask_at IS NULL",
+        (merchant_id, order_id),
+    )
+
+
 def ask_soon(merchant_id: str, order_id: str, *, seconds: float) -> None:
     """Brings an open order's appointment forward; never nearer than `seconds`, whoever asks and however often."""
     write(

@@ -8,6 +8,7 @@ import pytest
 from jinja2 import Environment, nodes
 
 from admin.texts import LANGUAGES, all_texts, language_of, reason, text
+from core_service.domain.picture import LARGEST_BYTES, LONGEST_SIDE, SHORTEST_SIDE
 from core_service.errors import REASONS, Family
 
 ADMIN = Path(__file__).parents[2] / "admin"
@@ -44,6 +45,14 @@ def test_every_text_is_used() -> None:
     begun = tuple(key for key in quoted if key.endswith((".", "_")))
     unused = [key for key in all_texts() if key not in quoted and not key.startswith(begun)]
     assert [] == unused
+
+
+@pytest.mark.parametrize("key", ["merchant.logo_hint", "merchants.logo_hint"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_hint_for_a_logo_says_what_is_taken(key: str, language: str) -> None:
+    said = text(language, key)
+    for number in (f"{LARGEST_BYTES // 1024} KiB", str(SHORTEST_SIDE), str(LONGEST_SIDE)):
+        assert number in said
 
 
 def test_every_key_in_a_template_has_a_text() -> None:

@@ -70,6 +70,7 @@ def test_a_setting_is_changed_with_a_reason_that_the_log_keeps(
 ) -> None:
     page = open_as(open_page, admin, "/admin/settings", language="en")
     row = page.get_by_role("row").filter(has_text="SETTLEMENT_HOLD_DAYS")
+    expect(row).to_contain_text("nothing uses it yet")
     row.get_by_role("button", name="Change").click()
     dialog = page.locator("dialog[open]")
     expect(dialog.get_by_label("New value")).to_be_focused()

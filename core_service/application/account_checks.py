@@ -1,6 +1,7 @@
 """The channel doctor: looks at an account, says what is wrong, and remembers it.
 
-Looks when it is asked to, and once a day by itself; no transaction is open while it calls out.
+Looks when it is asked to, soon after a configuration was saved, and once a day by itself; no
+transaction is open while it calls out.
 """
 
 import json
@@ -46,6 +47,8 @@ _EVERY = {
     Severity.ERROR: timedelta(hours=1),
 }
 _JITTER = 0.1
+_FIRST_LOOK_SECONDS = (15, 60)
+"""Whoever saves on a page looks at once: that look is over by then. Accounts that come together are spread out."""
 _HEALTH_PATH = "/api/health"
 _log = structlog.get_logger("core_service.doctor")
 
@@ -134,7 +137,7 @@ def check_due(limit: int) -> int:
 
 def first_look(now: datetime) -> datetime:
     """When the worker looks at a new configuration that nobody has looked at."""
-    return now + timedelta(hours=random.uniform(12, 24))  # noqa: S311 (no secret)
+    return now + timedelta(seconds=random.uniform(*_FIRST_LOOK_SECONDS))  # noqa: S311 (no secret)
 
 
 def in_trouble(

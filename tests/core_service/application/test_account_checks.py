@@ -191,6 +191,19 @@ def test_the_worker_leaves_disabled_accounts_alone(shop: Shop) -> None:
     assert account_checks.check_due(10) == 0
 
 
+def test_a_saved_account_is_looked_at_within_a_minute_and_many_are_spread(shop: Shop) -> None:
+    look(shop)
+    looks = set()
+    for number in range(10):
+        set_config(shop, f'{{"appId": "202100000000000{number}"}}')
+        row = stored(shop)
+        assert row["status"] is None
+        left = row["check_at"] - datetime.now(UTC)
+        assert timedelta(seconds=10) < left <= timedelta(minutes=1)
+        looks.add(row["check_at"])
+    assert max(looks) - min(looks) > timedelta(seconds=3)
+
+
 def test_an_unexpected_failure_leaves_the_lease_to_run_out(shop: Shop) -> None:
     look(shop)
     execute(

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import PHONE, Windows
@@ -20,6 +20,16 @@ ASK_SPACING_SECONDS = 2.9
 def state_line(page: Page) -> Any:
     """The live region: what a screen reader hears of."""
     return page.get_by_role("status")
+
+
+def lines_of(element: Locator) -> int:
+    """Lines that the text at its beginning takes up."""
+    count = """node => {
+        const range = document.createRange();
+        range.selectNodeContents(node.firstChild);
+        return range.getClientRects().length;
+    }"""
+    return int(element.evaluate(count))
 
 
 def mark(page: Page) -> None:
@@ -159,6 +169,25 @@ def test_an_unknown_order_is_a_page_too(open_page: Windows) -> None:
     expect(page.get_by_role("heading")).to_have_text("There is no such order")
     check_accessibility(page)
     check_fits(page)
+    for width in (320, 360, 1280):
+        page = open_page(viewport={"width": width, "height": 740})
+        open_page.guard(page).expect("status of 404")
+        page.goto("/pay/po_nothing")
+        expect(page.locator(".hint").last).to_contain_text("请求编号")
+        assert lines_of(page.locator(".hint").last) == 1
+
+
+def test_the_largest_amount_is_one_line_on_the_narrowest_phone(
+    open_page: Windows, merchant: Merchant
+) -> None:
+    order = merchant.create_order("wxpay.native", "100000000.00").json["order"]
+    for width in (320, 360, 1280):
+        page = open_page(order["hostedCheckoutUrl"], viewport={"width": width, "height": 740})
+        amount = page.locator(".amount")
+        expect(amount).to_have_text("¥100,000,000.00")
+        assert lines_of(amount) == 1
+        assert amount.evaluate("node => node.scrollWidth <= node.clientWidth")
+        check_fits(page)
 
 
 def test_the_language_can_be_switched(open_page: Windows, merchant: Merchant) -> None:

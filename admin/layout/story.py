@@ -25,6 +25,7 @@ class Line:
     title: str
     tone: str
     facts: list[tuple[str, str]]
+    """Names and values; a name without a value says it all."""
     actor: str
     delivery_id: str
 
@@ -43,17 +44,26 @@ def _sentence(visit: Visit, finding: payments.Finding) -> str:
     return visit.t(f"diagnosis.{finding.code}", **{**known, **facts})
 
 
-def timeline(visit: Visit, entries: Iterable[payments.TimelineEntry]) -> list[Line]:
-    """The entries as lines."""
-    return [_line(visit, entry) for entry in entries]
+def timeline(visit: Visit, shown: payments.GetPaymentOrderResponse) -> list[Line]:
+    """The entries as lines; those about a refund say which."""
+    refunds = {refund.id: f"{refund.id} ({money(refund.amount)})" for refund in shown.refunds}
+    # An entry names the delivery or the anomaly that it is about, and that one its refund.
+    of_delivery = {one.id: one.refund_id for one in shown.deliveries}
+    of_anomaly = {one.id: one.refund_id for one in shown.anomalies}
+    refund_of = of_delivery | of_anomaly
+    return [
+        _line(visit, entry, refunds.get(refund_of.get(entry.subject_id, entry.subject_id), ""))
+        for entry in shown.timeline
+    ]
 
 
-def _line(visit: Visit, entry: payments.TimelineEntry) -> Line:
+def _line(visit: Visit, entry: payments.TimelineEntry, refund: str) -> Line:
+    about = [(visit.t("fact.refund"), refund)] if refund else []
     return Line(
         at=entry.at,
         title=_title(visit, entry),
         tone=_tone(entry),
-        facts=_facts(visit, entry),
+        facts=about + _facts(visit, entry),
         actor=_actor(visit, entry.actor),
         delivery_id=entry.subject_id if entry.kind in ("delivery", "attempt") else "",
     )
@@ -62,8 +72,9 @@ def _line(visit: Visit, entry: payments.TimelineEntry) -> Line:
 def _actor(visit: Visit, actor: str) -> str:
     """`operator:ann@example.com` is 运营员 ann@example.com; a bare kind is a word."""
     kind, _, name = actor.partition(":")
-    if name and texts.has_text(f"actor.{kind}"):
-        return f"{visit.t(f'actor.{kind}')} {name}"
+    if texts.has_text(f"actor.{kind}"):
+        # Merchants are not told which operator it was: the kind comes alone.
+        return f"{visit.t(f'actor.{kind}')} {name}".rstrip()
     return _named(visit, "cause.", actor)
 
 
@@ -130,9 +141,11 @@ def _answer(visit: Visit, value: str) -> str:
 _SHOWN: Mapping[str, Callable[[Visit, str], str]] = {
     **dict.fromkeys(("at", "until", "since", "lastAt", "paidAt"), _time),
     "answer": _answer,
+    "by": _actor,
     **dict.fromkeys(("error", "failure"), lambda visit, value: visit.reason(value)),
     "amount": lambda _visit, value: money(value),
     "paid": lambda _visit, value: reported_amount(value),
+    "unattributed": lambda _visit, _value: "",
     "durationMs": lambda visit, value: visit.t("deliveries.milliseconds", number=value),
 }
 """How facts are written that are no plain words, by name."""

@@ -137,7 +137,7 @@ class Order(Page):
             order=shown.order,
             order_status=enum(shown.order, "status"),
             sentences=story.findings(visit, shown.diagnosis),
-            lines=story.timeline(visit, shown.timeline),
+            lines=story.timeline(visit, shown),
             actions=_actions(shown.order),
             refund_number=f"op-{secrets.token_hex(8)}",
         )

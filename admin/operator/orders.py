@@ -128,7 +128,7 @@ class Order(Page):
     rpc = "PaymentService.GetPaymentOrder"
 
     async def get(self, visit: Visit, **params: str) -> Reply:
-        """Facts, diagnosis, timeline."""
+        """What somebody should look at, diagnosis, facts, timeline."""
         shown = await self._shown(visit, params["order_id"])
         return render(
             visit,
@@ -136,6 +136,7 @@ class Order(Page):
             shown=shown,
             order=shown.order,
             order_status=enum(shown.order, "status"),
+            anomalies=[one for one in shown.anomalies if not one.HasField("resolved_at")],
             sentences=story.findings(visit, shown.diagnosis),
             lines=story.timeline(visit, shown),
             actions=_actions(shown.order),

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from admin import csv_file
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import DESKTOP, PHONE, Windows
+from tests.merchant_people import COOKIE, new_member
 from tests.payer import Payer
 from tests.stack import Receiver, Stack, wait_until
 from tests.stack_fixtures import open_shop
@@ -28,6 +29,8 @@ class Shop:
     """Its callback was refused at first."""
     waiting: dict[str, Any]
     late: dict[str, Any]
+    twice: dict[str, Any]
+    """Paid a second time."""
     receiver: Receiver
 
 
@@ -35,7 +38,7 @@ class Shop:
 def shop(
     stack: Stack, configurations: dict[str, dict[str, object]], payer: Payer
 ) -> Iterator[Shop]:
-    """A merchant of its own: a paid order, one that waits, and one whose money came after it had been closed."""
+    """A merchant of its own: a paid order, one that waits, one whose money came late, one paid twice."""
     merchant = open_shop(stack, configurations)[0]
     with Receiver() as receiver:
         receiver.answers[:] = [(500, {})]
@@ -49,7 +52,11 @@ def shop(
         merchant.post(f"/api/payment-orders/{late['id']}/close", {})
         payer.pay(late)
         wait_until(lambda: merchant.order(late["id"])["status"] == "SUCCEEDED", what="late money")
-        yield Shop(merchant.code, merchant.order(paid["id"]), waiting, late, receiver)
+        twice = merchant.create_order("alipay.page", "30.00").json["order"]
+        provider = Payer(stack, stack.accounts_of[merchant.code])
+        for number in ("first", "second"):
+            assert provider.notify(twice, trade_no=number).status == 200
+        yield Shop(merchant.code, merchant.order(paid["id"]), waiting, late, twice, receiver)
 
 
 def cookies_of(stack: Stack, **credentials: str) -> dict[str, str]:
@@ -64,7 +71,9 @@ def console(stack: Stack, shop: Shop, open_page: Windows) -> Page:
 
 
 def pages_of(shop: Shop, delivery_path: str) -> list[str]:
-    orders = [f"/admin/orders/{order['id']}" for order in (shop.paid, shop.waiting, shop.late)]
+    orders = [
+        f"/admin/orders/{order['id']}" for order in (shop.paid, shop.waiting, shop.late, shop.twice)
+    ]
     lists = ("overview", "orders", "refunds", "deliveries", "anomalies", "anomalies?resolved=true")
     return [*(f"/admin/{name}" for name in lists), *orders, delivery_path]
 
@@ -155,6 +164,7 @@ def test_an_order_is_refunded_once_with_a_reason(
     dialog.get_by_role("button", name="Refund").click()
     expect(console.get_by_text("The refund is sent")).to_be_visible()
     expect(console.locator(".timeline")).to_contain_text("operator admin@example.com")
+    expect(console.locator(".timeline")).to_contain_text(re.compile(r"refund: rf_\w+ \(¥8\.10\)"))
     console.goto(f"/admin/refunds?merchant_code={shop.code}")
     expect(console.locator("tbody tr")).to_have_count(1)
     expect(console.locator("tbody")).to_contain_text("came broken")
@@ -194,6 +204,27 @@ def test_the_file_holds_what_the_list_holds_and_no_formula(console: Page, shop: 
     assert rows[shop.paid["id"]]["Amount"] == "88.10"
 
 
+def test_what_is_wrong_with_an_order_stands_above_everything_else(
+    stack: Stack, console: Page, shop: Shop, open_page: Windows
+) -> None:
+    cookies = {COOKIE: new_member(stack, shop.code).token}
+    merchants = open_page(language="en", cookies=cookies)
+    for page, prefix in ((console, "/admin"), (merchants, "/merchant")):
+        page.goto(f"{prefix}/orders/{shop.twice['id']}")
+        notice = page.locator(".notice").first
+        expect(notice).to_have_class("notice bad")
+        expect(notice).to_contain_text("A second payment on one order.")
+        expect(notice).to_contain_text("Provider's number of the second payment: second")
+        page.goto(f"{prefix}/orders/{shop.paid['id']}")
+        expect(page.locator(".notice.bad")).to_have_count(0)
+    merchants.goto(f"/merchant/orders/{shop.twice['id']}")
+    expect(merchants.locator(".notice.bad a")).to_have_count(0)
+    console.goto(f"/admin/orders/{shop.twice['id']}")
+    console.locator(".notice.bad").get_by_role("link", name="See the anomalies").click()
+    expect(console.locator("tbody tr")).to_have_count(1)
+    expect(console.locator("tbody")).to_contain_text(shop.twice["id"])
+
+
 def test_an_anomaly_is_put_away_with_a_note(console: Page, shop: Shop) -> None:
     console.goto(f"/admin/anomalies?merchant_code={shop.code}")
     row = console.locator("tbody tr", has_text=shop.late["id"])
@@ -204,6 +235,8 @@ def test_an_anomaly_is_put_away_with_a_note(console: Page, shop: Shop) -> None:
     expect(console.get_by_text("It is put away.")).to_be_visible()
     console.get_by_role("link", name="Put away").click()
     expect(console.locator("tbody")).to_contain_text("asked the merchant: delivered")
+    console.goto(f"/admin/orders/{shop.late['id']}")
+    expect(console.locator(".notice.bad")).to_have_count(0)
 
 
 def test_a_viewer_sees_everything_and_can_do_nothing(

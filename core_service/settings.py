@@ -198,7 +198,7 @@ def _read(reader: _Reader) -> Settings:
     http_bind = reader.parsed("NOVAPAY_HTTP_BIND", "127.0.0.1:8000", _host_and_port, "")
     grpc_bind = reader.parsed("NOVAPAY_GRPC_BIND", "127.0.0.1:50051", _grpc_address, "")
     one_core = 1 if grpc_bind.startswith("unix:") else MAX_PROCESSES
-    cpus = os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0))
     return Settings(
         environment=environment,
         data_dir=data_dir,
@@ -222,7 +222,7 @@ def _read(reader: _Reader) -> Settings:
             "NOVAPAY_OUTBOUND_ALLOW", "" if is_production else "127.0.0.0/8", parse_networks, ()
         ),
         # A core costs about twice the processor time of the edge, and one process uses one core.
-        core_processes=_processes(reader, "CORE", min(cpus, one_core), one_core),
+        core_processes=_processes(reader, "CORE", cpus, one_core),
         edge_processes=_processes(reader, "EDGE", max(1, cpus // 2)),
         worker_processes=_processes(reader, "WORKER", max(1, cpus // 4)),
         credential_rate_limit=reader.parsed(
@@ -412,6 +412,7 @@ def _processes(reader: _Reader, kind: str, default: int, most: int = MAX_PROCESS
         why = " (two servers cannot share one unix socket)" if most == 1 else ""
         raise ValueError(f"must be a number from 1 to {most}{why}")
 
+    default = min(default, most)
     return reader.parsed(f"NOVAPAY_{kind}_PROCESSES", str(default), parse, default)
 
 

@@ -61,7 +61,7 @@ class Settings:
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the environment; raises InvalidSettings."""
     problems: list[str] = []
-    cpus = os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0))
     http_bind = environ.get("NOVAPAY_HTTP_BIND") or "127.0.0.1:8000"
     core_address = environ.get("NOVAPAY_GRPC_BIND") or "127.0.0.1:50051"
     base = environ.get("NOVAPAY_PUBLIC_BASE_URL") or _local_url(http_bind)

@@ -1,5 +1,6 @@
 import base64
 import ipaddress
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_one_unix_socket_means_one_core(tmp_path: Path) -> None:
     environ = production(NOVAPAY_GRPC_BIND=f"unix:{tmp_path}/s")
     assert Settings.load(environ).core_processes == 1
     assert "NOVAPAY_CORE_PROCESSES" in problems_of({**environ, "NOVAPAY_CORE_PROCESSES": "2"})[0]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 65, 130, 1000])
+def test_default_processes_fit_the_cores_of_this_process_and_the_maximum(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    settings = Settings.load(production())
+    assert settings.core_processes == min(cores, 64)
+    assert settings.edge_processes == min(max(1, cores // 2), 64)
+    assert settings.worker_processes == min(max(1, cores // 4), 64)
 
 
 def test_the_base_url_follows_the_bind(tmp_path: Path) -> None:

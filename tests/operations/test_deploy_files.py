@@ -93,6 +93,28 @@ def test_containers_have_time_to_drain_and_probes() -> None:
             assert int(service["stop_grace_period"].removesuffix("s")) >= longest_stop(name), name
 
 
+def test_pods_do_not_count_the_cores_of_their_node() -> None:
+    numbers: dict[str, dict[str, int]] = {
+        name: {
+            item["name"]: int(item["value"])
+            for item in pod["containers"][0]["env"]
+            if item["name"].endswith("_PROCESSES")
+        }
+        for name, pod in PODS.items()
+    }
+    assert set(numbers["novapay-worker"]) == {"NOVAPAY_WORKER_PROCESSES"}
+    assert set(numbers["novapay-core"]) == {"NOVAPAY_CORE_PROCESSES"}
+    # The edge is told how many there are behind the address that it calls.
+    replicas = next(
+        item["spec"]["replicas"]
+        for item in OBJECTS
+        if (item["kind"], item["metadata"]["name"]) == ("Deployment", "novapay-core")
+    )
+    together = replicas * numbers["novapay-core"]["NOVAPAY_CORE_PROCESSES"]
+    assert numbers["novapay-edge"]["NOVAPAY_CORE_PROCESSES"] == together
+    assert numbers["novapay-edge"]["NOVAPAY_EDGE_PROCESSES"]
+
+
 def test_the_edge_has_no_secret_of_the_core() -> None:
     pod = PODS["novapay-edge"]["containers"][0]
     names = {item["name"] for item in pod["env"]} | set(SERVICES["edge"]["environment"])

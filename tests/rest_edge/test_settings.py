@@ -1,5 +1,6 @@
 """Settings of the edge, its route list and its health."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_values_are_taken() -> None:
 def test_channels_outnumber_the_core_processes_that_share_a_port() -> None:
     assert 1 == load_settings({"NOVAPAY_CORE_PROCESSES": "1"}).channels
     assert 16 == load_settings({"NOVAPAY_CORE_PROCESSES": "2"}).channels
+
+
+def test_default_processes_fit_the_cores_of_this_process_and_the_maximum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(130)))
+    settings = load_settings({})
+    assert (64, 64) == (settings.core_processes, settings.edge_processes)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7})
+    settings = load_settings({})
+    assert (1, 1) == (settings.core_processes, settings.edge_processes)
 
 
 def test_all_problems_are_reported_at_once() -> None:

@@ -38,7 +38,7 @@ SEED_TIMEOUT_SECONDS = 60
 
 def up(arguments: Namespace) -> int:
     """Start everything in order, say so, and stay until a signal comes."""
-    settings = load_settings()
+    settings = load_settings(serves_grpc=True)
     with_sandbox = not arguments.no_sandbox
     if with_sandbox and settings.is_production:
         raise CommandFailed("the sandbox has no place in production: novapay up --no-sandbox")
@@ -68,7 +68,7 @@ def up(arguments: Namespace) -> int:
 
 def core(arguments: Namespace) -> int:
     """Run the core's processes until a signal comes."""
-    settings = load_settings()
+    settings = load_settings(serves_grpc=True)
     folder = _count_into(settings, "core")
 
     def start(supervisor: Supervisor, database_url: str) -> None:

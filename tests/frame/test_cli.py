@@ -143,6 +143,37 @@ def test_doctor_and_core_name_a_setting_with_which_the_core_does_not_start(
     assert f"{name}={value}: " in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOVAPAY_HTTP_BIND", "8000"),
+        ("NOVAPAY_HTTP_BIND", "127.0.0.1:99999"),
+        ("NOVAPAY_METRICS_BIND", "x"),
+        ("NOVAPAY_GRPC_BIND", "foo"),
+    ],
+)
+def test_the_edge_names_a_wrong_setting_in_one_line(data_dir: Path, name: str, value: str) -> None:
+    done = novapay(data_dir, "edge", **{name: value})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"novapay: {name}={value}: must be ")
+
+
+def test_up_names_what_only_the_edge_needs(data_dir: Path) -> None:
+    """Before anything is started: it would end over and over."""
+    identity = Authority().issue("core")
+    (data_dir / "cert.pem").write_bytes(identity.certificate)
+    (data_dir / "key.pem").write_bytes(identity.private_key)
+    environ = {
+        "NOVAPAY_GRPC_TLS_CERT": str(data_dir / "cert.pem"),
+        "NOVAPAY_GRPC_TLS_KEY": str(data_dir / "key.pem"),
+    }
+    done = novapay(data_dir, "up", **environ)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("novapay: NOVAPAY_GRPC_TLS_CA is needed")
+
+
 def test_doctor_says_when_the_database_is_away(data_dir: Path) -> None:
     done = novapay(data_dir, "doctor", DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert done.returncode == 1

@@ -72,6 +72,37 @@ def test_all_problems_are_reported_at_once() -> None:
         assert name in str(problems.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOVAPAY_HTTP_BIND", "8000"),
+        ("NOVAPAY_HTTP_BIND", "127.0.0.1:99999"),
+        ("NOVAPAY_HTTP_BIND", "[::1:8000"),
+        ("NOVAPAY_HTTP_BIND", ":8000"),
+        ("NOVAPAY_METRICS_BIND", "x"),
+        ("NOVAPAY_GRPC_BIND", "foo"),
+        ("NOVAPAY_GRPC_BIND", "unix:"),
+        ("NOVAPAY_PUBLIC_BASE_URL", "http://[::1"),
+    ],
+)
+def test_an_address_that_is_none_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidSettings) as problem:
+        load_settings({name: value})
+    assert str(problem.value).startswith(f"{name}={value}: must be ")
+    assert ";" not in str(problem.value)
+
+
+def test_addresses() -> None:
+    for bind in ("[::1]:8000", "0.0.0.0:0", "core.test:65535"):
+        environ = {
+            "NOVAPAY_HTTP_BIND": bind,
+            "NOVAPAY_GRPC_BIND": bind,
+            "NOVAPAY_METRICS_BIND": bind,
+        }
+        settings = load_settings(environ)
+        assert (bind, bind) == (settings.http_bind, settings.core_address)
+
+
 def test_production_needs_https() -> None:
     with pytest.raises(InvalidSettings, match="https in production"):
         load_settings({"NOVAPAY_ENV": "production"})

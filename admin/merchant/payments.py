@@ -28,10 +28,22 @@ class Refunds(refunds.Refunds):
     path = "/merchant/refunds"
 
 
+class RefundsFile(refunds.RefundsFile):
+    """The same as CSV."""
+
+    path = "/merchant/refunds.csv"
+
+
 class Deliveries(deliveries.Deliveries):
     """What the merchant was told."""
 
     path = "/merchant/deliveries"
+
+
+class DeliveriesFile(deliveries.DeliveriesFile):
+    """The same as CSV."""
+
+    path = "/merchant/deliveries.csv"
 
 
 class Delivery(deliveries.Delivery):
@@ -48,7 +60,7 @@ class Anomalies(anomalies.Anomalies):
 
 FAMILIES = (
     Family("orders", "payments", (Orders, OrdersFile, Order)),
-    Family("refunds", "payments", (Refunds,)),
-    Family("deliveries", "payments", (Deliveries, Delivery)),
+    Family("refunds", "payments", (Refunds, RefundsFile)),
+    Family("deliveries", "payments", (Deliveries, DeliveriesFile, Delivery)),
     Family("anomalies", "payments", (Anomalies,)),
 )

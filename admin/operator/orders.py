@@ -2,13 +2,11 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC
-from typing import Any
 
 from admin import csv_file
 from admin.console import Family
 from admin.layout import story
-from admin.layout.formats import ZONE, enum
+from admin.layout.formats import enum
 from admin.layout.view import render
 from admin.page import Page
 from admin.query import put_choice, put_switches, put_texts, put_times
@@ -54,63 +52,41 @@ class Orders(Page):
             found=found,
             statuses=STATUSES,
             channels=channels.channels,
-            csv_path=visit.here(page_token=None).replace(self.path, f"{self.path}.csv", 1),
             most_rows=csv_file.MOST_ROWS,
         )
 
 
-class OrdersFile(Page):
+class OrdersFile(csv_file.ListFile):
     """The same orders as CSV."""
 
     path = "/admin/orders.csv"
     rpc = Orders.rpc
+    rows = "orders"
+    columns = (
+        "orders.id", "orders.merchant", "orders.external_id", "orders.channel", "orders.amount", "orders.refunded",
+        "orders.status", "orders.gateway_id", "orders.subject", "orders.late", "orders.created_at", "orders.paid_at",
+    )  # fmt: skip
 
-    async def get(self, visit: Visit, **_params: str) -> Reply:
-        """As it is made."""
-        wanted = wanted_of(visit)
-        wanted.page_size = csv_file.PAGE_SIZE
+    def wanted(self, visit: Visit) -> payments.ListPaymentOrdersRequest:
+        """As the list."""
+        return wanted_of(visit)
 
-        async def ask(token: str) -> tuple[Any, str]:
-            wanted.page_token = token
-            found = await visit.call(self.rpc, wanted)
-            return found.orders, found.next_page_token
-
-        header = [visit.t(f"orders.{name}") for name in _COLUMNS]
-        # The first page before the answer begins: a refusal must still become an error page.
-        first = await ask("")
-
-        async def ask_on(token: str) -> tuple[Any, str]:
-            return first if not token else await ask(token)
-
-        lines = csv_file.rows(header, ask_on, _cells)
-        return visit.download("orders.csv", "text/csv; charset=utf-8", lines)
-
-
-_COLUMNS = (
-    "id", "merchant", "external_id", "channel", "amount", "refunded", "status", "gateway_id",
-    "subject", "late", "created_at", "paid_at",
-)  # fmt: skip
-
-
-def _cells(order: payments.PaymentOrderSummary) -> list[str]:
-    return [
-        order.id,
-        order.merchant_code,
-        order.external_order_id,
-        order.channel_code,
-        order.amount,
-        order.refunded_amount,
-        enum(order, "status"),
-        order.gateway_order_id,
-        order.subject,
-        "yes" if order.late else "",
-        _time(order.created_at),
-        _time(order.paid_at) if order.HasField("paid_at") else "",
-    ]
-
-
-def _time(moment: Any) -> str:
-    return str(moment.ToDatetime(UTC).astimezone(ZONE).isoformat(timespec="milliseconds"))
+    def cells(self, row: payments.PaymentOrderSummary) -> list[str]:
+        """An order."""
+        return [
+            row.id,
+            row.merchant_code,
+            row.external_order_id,
+            row.channel_code,
+            row.amount,
+            row.refunded_amount,
+            enum(row, "status"),
+            row.gateway_order_id,
+            row.subject,
+            "yes" if row.late else "",
+            csv_file.time_cell(row, "created_at"),
+            csv_file.time_cell(row, "paid_at"),
+        ]
 
 
 @dataclass(frozen=True)

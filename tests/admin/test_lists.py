@@ -1,0 +1,115 @@
+"""Lists of both consoles: the file of each, what a filter takes, and what an empty one says."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from admin import csv_file
+from tests.merchant_people import COOKIE, new_member
+from tests.payer import Payer
+from tests.stack import AdminSession, Answer, Merchant, Receiver, Stack, wait_until
+from tests.stack_fixtures import open_shop
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A merchant with one paid order, a part of which was refunded."""
+
+    merchant: Merchant
+    order: dict[str, Any]
+    refund: dict[str, Any]
+    staff: str
+    """Cookie of its owner."""
+
+
+@pytest.fixture(scope="module")
+def shop(
+    stack: Stack, configurations: dict[str, dict[str, object]], payer: Payer
+) -> Iterator[Shop]:
+    merchant = open_shop(stack, configurations)[0]
+    with Receiver() as receiver:
+        order = merchant.create_order("alipay.page", "1280.00", callbackUrl=receiver.url).json[
+            "order"
+        ]
+        payer.pay(order)
+        wait_until(
+            lambda: merchant.order(order["id"])["callbackStatus"] == "DELIVERED", what="told"
+        )
+        refund = merchant.refund(order["id"], "80.00", reason="=2+2").json["refund"]
+        staff = f"{COOKIE}={new_member(stack, merchant.code).token}"
+        yield Shop(merchant, merchant.order(order["id"]), refund, staff)
+
+
+@pytest.fixture
+def looks(stack: Stack, shop: Shop, admin: AdminSession) -> dict[str, str]:
+    """The cookie of each console."""
+    return {"admin": admin.cookie, "merchant": shop.staff}
+
+
+def look(stack: Stack, cookie: str, path: str) -> Answer:
+    headers = {"cookie": cookie, "accept-language": "en"}
+    return stack.http.request("GET", path, headers=headers)
+
+
+def rows_of(answer: Answer) -> list[dict[str, str]]:
+    assert answer.status == 200
+    return list(csv.DictReader(io.StringIO(answer.raw.decode("utf-8-sig"))))
+
+
+@pytest.mark.parametrize("console", ["admin", "merchant"])
+def test_every_list_about_money_has_its_file(
+    stack: Stack, shop: Shop, looks: dict[str, str], console: str
+) -> None:
+    def file(name: str, query: str = "") -> list[dict[str, str]]:
+        path = f"/{console}/{name}.csv?merchant_code={shop.merchant.code}{query}"
+        return rows_of(look(stack, looks[console], path))
+
+    (order,) = file("orders")
+    assert (order["Order id"], order["Amount"]) == (shop.order["id"], "1280.00")
+    assert order["Provider's number"] == f"'{shop.order['gatewayOrderId']}"
+    (refund,) = file("refunds")
+    assert (refund["Refund id"], refund["Order id"]) == (shop.refund["id"], shop.order["id"])
+    assert (refund["Amount"], refund["Status"], refund["Reason"]) == ("80.00", "SUCCEEDED", "'=2+2")
+    assert refund["Refunded"].endswith("+08:00")
+    assert [] == file("refunds", "&status=FAILED")
+    told = file("deliveries", "&event=payment.order.updated")[0]
+    assert (told["Order id"], told["Status"], told["Tells"]) == (
+        shop.order["id"],
+        "DELIVERED",
+        "SUCCEEDED",
+    )
+    assert [] == file("deliveries", "&status=FAILED")
+
+
+@pytest.mark.parametrize("console", ["admin", "merchant"])
+@pytest.mark.parametrize("name", ["orders", "refunds", "deliveries"])
+def test_a_list_leads_to_its_file_with_its_filters(
+    stack: Stack, looks: dict[str, str], console: str, name: str
+) -> None:
+    page = look(stack, looks[console], f"/{console}/{name}?status=FAILED&page_token=")
+    assert f'href="/{console}/{name}.csv?status=FAILED"' in page.raw.decode()
+
+
+def test_the_audit_log_has_its_file(stack: Stack, shop: Shop, looks: dict[str, str]) -> None:
+    records = rows_of(look(stack, looks["admin"], "/admin/audit-log.csv?action=credential.create"))
+    assert {"credential.create"} == {record["What"] for record in records}
+    assert any(shop.merchant.key_id in record["Target"] for record in records)
+    numbers = [int(record["Number"]) for record in records]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("2026120122001410467793619001", "'2026120122001410467793619001"),
+        ("1234567890123456", "'1234567890123456"),
+        ("123456789012345", "123456789012345"),
+        ("po_2026120122001410467793619001", "po_2026120122001410467793619001"),
+    ],
+)
+def test_a_number_that_a_spreadsheet_would_round_is_text(cell: str, written: str) -> None:
+    assert csv_file.line([cell]).decode() == f"{written}\r\n"

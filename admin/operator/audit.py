@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from admin import csv_file
+from admin import csv_file, texts
 from admin.console import Family
 from admin.layout.view import render
 from admin.page import Page
-from admin.query import put_texts
+from admin.query import ask_for_list, put_texts
 from admin.visit import Reply, Visit
 from novapay.config.v1 import config_service_pb2 as config
 
@@ -19,7 +19,7 @@ _MOST_ON_A_PAGE = 200
 
 def wanted_of(visit: Visit) -> config.ListAuditRecordsRequest:
     """What the address asks for."""
-    wanted = config.ListAuditRecordsRequest()
+    wanted = config.ListAuditRecordsRequest(page_size=PAGE_SIZE)
     put_texts(visit, wanted, "target", "actor", "action", "page_token")
     return wanted
 
@@ -32,14 +32,17 @@ class AuditLog(Page):
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of the list."""
-        wanted = wanted_of(visit)
-        wanted.page_size = PAGE_SIZE
-        answer = await visit.call(self.rpc, wanted)
+        answer = await ask_for_list(visit, self.rpc, wanted_of)
         return render(
             visit,
             "operator/audit.html",
             records=[(record, changes(record)) for record in answer.records],
             next_page=answer.next_page_token,
+            actions=[
+                (key.removeprefix("action."), visit.t(key))
+                for key in texts.all_texts()
+                if key.startswith("action.")
+            ],
             most_rows=csv_file.MOST_ROWS,
         )
 

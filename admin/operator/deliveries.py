@@ -6,7 +6,7 @@ from admin.layout.formats import enum
 from admin.layout.view import render
 from admin.operator.orders import retried
 from admin.page import Page
-from admin.query import put_choice, put_switches, put_texts
+from admin.query import ask_for_list, put_choice, put_switches, put_texts
 from admin.visit import Reply, Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
@@ -32,7 +32,7 @@ class Deliveries(Page):
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of it."""
-        found = await visit.call(self.rpc, wanted_of(visit))
+        found = await ask_for_list(visit, self.rpc, wanted_of)
         return render(
             visit,
             "operator/deliveries.html",

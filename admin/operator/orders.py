@@ -9,7 +9,14 @@ from admin.layout import story
 from admin.layout.formats import enum
 from admin.layout.view import render
 from admin.page import Page
-from admin.query import put_choice, put_switches, put_texts, put_times
+from admin.query import (
+    ask_for_list,
+    put_amount,
+    put_choice,
+    put_switches,
+    put_texts,
+    put_times,
+)
 from admin.visit import Reply, Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 from novapay.refunds.v1 import refund_service_pb2 as refunds
@@ -25,7 +32,8 @@ RETRY = "PaymentService.RetryCallback"
 def wanted_of(visit: Visit) -> payments.ListPaymentOrdersRequest:
     """What the address asks for. Raises INVALID_REQUEST."""
     wanted = payments.ListPaymentOrdersRequest()
-    put_texts(visit, wanted, "merchant_code", "search", "channel_code", "amount", "page_token")
+    put_texts(visit, wanted, "merchant_code", "search", "channel_code", "page_token")
+    put_amount(visit, wanted, "amount")
     put_choice(visit, wanted, "status")
     put_times(visit, wanted, "created_from", "created_to")
     put_switches(visit, wanted, "late", "stuck")
@@ -40,11 +48,10 @@ class Orders(Page):
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of it."""
-        wanted = wanted_of(visit)
-        found = await visit.call(self.rpc, wanted)
+        found = await ask_for_list(visit, self.rpc, wanted_of)
         channels = await visit.call("PaymentService.ListChannels", payments.ListChannelsRequest())
         is_only = len(found.orders) == 1 and not found.next_page_token
-        if wanted.search and not wanted.page_token and is_only:
+        if visit.query.get("search") and not visit.query.get("page_token") and is_only:
             return visit.redirect(f"{self.path}/{found.orders[0].id}")
         return render(
             visit,

@@ -5,7 +5,7 @@ from admin.console import Family
 from admin.layout.formats import enum
 from admin.layout.view import render
 from admin.page import Page
-from admin.query import put_choice, put_switches, put_texts, put_times
+from admin.query import ask_for_list, put_choice, put_switches, put_texts, put_times
 from admin.visit import Reply, Visit
 from novapay.refunds.v1 import refund_service_pb2 as refunds
 
@@ -30,7 +30,7 @@ class Refunds(Page):
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of it."""
-        found = await visit.call(self.rpc, wanted_of(visit))
+        found = await ask_for_list(visit, self.rpc, wanted_of)
         return render(
             visit,
             "operator/refunds.html",

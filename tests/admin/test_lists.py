@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -113,3 +114,48 @@ def test_the_audit_log_has_its_file(stack: Stack, shop: Shop, looks: dict[str, s
 )
 def test_a_number_that_a_spreadsheet_would_round_is_text(cell: str, written: str) -> None:
     assert csv_file.line([cell]).decode() == f"{written}\r\n"
+
+
+@pytest.mark.parametrize("amount", ["¥1,280.00", "￥1，280.00", "1,280.00", " 1 280.00", "1280"])
+def test_an_amount_is_found_as_it_is_shown(
+    stack: Stack, shop: Shop, looks: dict[str, str], amount: str
+) -> None:
+    query = urlencode({"merchant_code": shop.merchant.code, "amount": amount})
+    page = look(stack, looks["admin"], f"/admin/orders?{query}")
+    assert (page.status, shop.order["id"] in page.raw.decode()) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kept"),
+    [
+        ("orders?merchant_code=tea&status=BREWING", 400, "tea"),
+        ("refunds?merchant_code=tea&created_from=noon", 400, "tea"),
+        ("deliveries?merchant_code=tea&status=BREWING", 400, "tea"),
+        ("audit-log?actor=me&page_token=x", 400, "me"),
+        ("orders?merchant_code=nobody-like-this&amount=12", 404, "12"),
+        ("anomalies?merchant_code=nobody-like-this", 404, "nobody-like-this"),
+    ],
+)
+def test_a_refused_filter_keeps_the_list_and_its_form(
+    stack: Stack, looks: dict[str, str], path: str, status: int, kept: str
+) -> None:
+    page = look(stack, looks["admin"], f"/admin/{path}")
+    shown = page.raw.decode()
+    assert (page.status, 'role="alert"' in shown) == (status, True)
+    assert f'value="{kept}"' in shown
+
+
+@pytest.mark.parametrize("name", ["orders", "refunds", "deliveries", "anomalies", "merchants"])
+def test_a_list_without_what_was_asked_for_does_not_say_that_it_is_empty(
+    stack: Stack, shop: Shop, looks: dict[str, str], name: str
+) -> None:
+    filters = {"anomalies": "kind=REFUND_STUCK", "merchants": "q=nobody-like-this"}
+    query = f"merchant_code={shop.merchant.code}&{filters.get(name, 'status=FAILED')}"
+    page = look(stack, looks["admin"], f"/admin/{name}?{query}")
+    assert (page.status, "Nothing fits the filters." in page.raw.decode()) == (200, True)
+
+
+def test_what_was_done_is_chosen_by_its_name(stack: Stack, looks: dict[str, str]) -> None:
+    page = look(stack, looks["admin"], "/admin/audit-log?action=credential.create").raw.decode()
+    assert '<option value="credential.create" selected>Create credential</option>' in page
+    assert "Who (whole e-mail address)" in page

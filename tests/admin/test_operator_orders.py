@@ -97,7 +97,7 @@ def test_one_search_box_goes_straight_to_any_number(console: Page, shop: Shop) -
         console.get_by_role("button", name="Find").click()
         console.wait_for_url(f"**/admin/orders/{shop.paid['id']}")
     console.goto("/admin/orders?search=nothing-like-it")
-    expect(console.get_by_text("Nothing here yet.")).to_be_visible()
+    expect(console.get_by_text("Nothing fits the filters.")).to_be_visible()
 
 
 def test_filters_are_in_the_address(console: Page, shop: Shop, open_page: Windows) -> None:
@@ -109,6 +109,7 @@ def test_filters_are_in_the_address(console: Page, shop: Shop, open_page: Window
     assert f"merchant_code={shop.code}" in console.url
     expect(console.locator("tbody tr")).to_have_count(1)
     expect(console.locator("tbody")).to_contain_text(shop.late["id"])
+    open_page.guard(console).expect("does not conform to the required format")
     console.goto("/admin/orders?created_from=tomorrow", wait_until="load")
     expect(console.get_by_role("alert")).to_contain_text("is not a time")
 
@@ -160,12 +161,18 @@ def test_an_order_is_refunded_once_with_a_reason(
     expect(console.locator("tbody")).to_contain_text("came broken")
 
 
-def test_a_filter_that_cannot_be_used_leads_back_to_the_list(
-    console: Page, open_page: Windows
+def test_a_filter_that_cannot_be_used_stays_in_the_form(
+    console: Page, shop: Shop, open_page: Windows
 ) -> None:
     open_page.guard(console).expect("400")
-    console.goto("/admin/orders?amount=abc")
-    console.get_by_role("button", name="Clear").click()
+    console.goto(f"/admin/orders?merchant_code={shop.code}&amount=abc")
+    expect(console.get_by_role("alert")).to_contain_text("INVALID_AMOUNT")
+    expect(console.get_by_label("Merchant", exact=True)).to_have_value(shop.code)
+    console.get_by_label("Amount").fill("¥1,234.50")
+    console.get_by_role("button", name="Filter").click()
+    expect(console.locator("tbody tr")).to_have_count(1)
+    expect(console.locator("tbody")).to_contain_text(shop.waiting["id"])
+    console.get_by_role("link", name="Clear").click()
     expect(console).to_have_url(re.compile("/admin/orders$"))
 
 

@@ -187,6 +187,10 @@ def test_the_explainer_finds_the_byte(
     page.get_by_label(re.compile("^Body")).fill(body)
     press(page, "Explain")
     expect(page.get_by_role("status")).to_have_text("Every check that could be made holds.")
+    page.get_by_label("x-novapay-timestamp").fill("1000000000")
+    press(page, "Explain")
+    expect(page.get_by_role("status")).to_contain_text("The timestamp is too far from now")
+    page.get_by_label("x-novapay-timestamp").fill(sent["x-novapay-timestamp"])
     string = f"{sent['x-novapay-timestamp']}.{sent['x-novapay-nonce']}.{body} "
     page.get_by_label("The string that you signed").fill(string)
     press(page, "Explain")

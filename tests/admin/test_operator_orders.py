@@ -6,12 +6,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from admin import csv_file
+from admin.layout.formats import ZONE
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import DESKTOP, PHONE, Windows
 from tests.payer import Payer
@@ -127,6 +129,39 @@ def test_the_overview_answers_and_leads_on(console: Page, shop: Shop) -> None:
     )
     console.get_by_role("link", name="Is anything stuck?").click()
     expect(console.locator("tbody")).to_contain_text(shop.late["id"])
+
+
+def test_the_money_of_a_day_leads_to_the_orders_of_that_day(console: Page) -> None:
+    console.goto("/admin/overview")
+    console.get_by_role("link", name="Is money flowing?").click()
+    expect(console.get_by_label("Status")).to_have_value("SUCCEEDED")
+    began = datetime.fromisoformat(console.get_by_label("Created from").input_value())
+    age = datetime.now(ZONE).replace(tzinfo=None) - began
+    assert timedelta(hours=23) <= age < timedelta(hours=25)
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_overview_hides_no_figure_on_a_phone(
+    stack: Stack, shop: Shop, open_page: Windows, width: int
+) -> None:
+    page = open_page(
+        language="en", viewport={"width": width, "height": 740}, cookies=cookies_of(stack)
+    )
+
+    def is_counted() -> bool:
+        page.goto("/admin/overview")
+        return (
+            page.locator(".table tbody tr").count() > 0
+            and page.get_by_role("region", name="Lost-callback meter").count() == 1
+        )
+
+    wait_until(is_counted, seconds=60, what="the first count")
+    for table in page.locator(".table:visible").all():
+        hidden = table.evaluate("table => table.scrollWidth - table.clientWidth")
+        assert (table.get_attribute("aria-label"), hidden) == (
+            table.get_attribute("aria-label"),
+            0,
+        )
 
 
 def test_why_is_it_not_paid(console: Page, shop: Shop) -> None:

@@ -8,6 +8,7 @@ from admin.console import Family
 from admin.layout import story
 from admin.layout.formats import enum
 from admin.layout.view import render
+from admin.operator.merchant_tabs import merchant_of, merchant_path
 from admin.page import Page
 from admin.query import (
     ask_for_list,
@@ -18,6 +19,9 @@ from admin.query import (
     put_times,
 )
 from admin.visit import Reply, Visit
+from core_service.errors import CoreError
+from core_service.errors import Family as ErrorFamily
+from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.payments.v1 import payment_service_pb2 as payments
 from novapay.refunds.v1 import refund_service_pb2 as refunds
 
@@ -41,7 +45,7 @@ def wanted_of(visit: Visit) -> payments.ListPaymentOrdersRequest:
 
 
 class Orders(Page):
-    """The list; a search that finds one order goes straight to it."""
+    """The list; a search that finds one thing goes straight to it."""
 
     path = "/admin/orders"
     rpc = "PaymentService.ListPaymentOrders"
@@ -50,9 +54,13 @@ class Orders(Page):
         """A page of it."""
         found = await ask_for_list(visit, self.rpc, wanted_of)
         channels = await visit.call("PaymentService.ListChannels", payments.ListChannelsRequest())
-        is_only = len(found.orders) == 1 and not found.next_page_token
-        if visit.query.get("search") and not visit.query.get("page_token") and is_only:
-            return visit.redirect(f"{self.path}/{found.orders[0].id}")
+        number = visit.query.get("search", "").strip()
+        if number and not visit.query.get("page_token") and visit.failure is None:
+            if len(found.orders) == 1 and not found.next_page_token:
+                return visit.redirect(f"{self.path}/{found.orders[0].id}")
+            place = "" if found.orders else await self.place_of(visit, number)
+            if place:
+                return visit.redirect(place)
         return render(
             visit,
             "operator/orders.html",
@@ -61,6 +69,23 @@ class Orders(Page):
             channels=channels.channels,
             most_rows=csv_file.MOST_ROWS,
         )
+
+    async def place_of(self, visit: Visit, number: str) -> str:
+        """The page of what is no order: an account, an API key or a merchant; empty when there is none."""
+        if not visit.may("MerchantService.ListMerchants"):
+            return ""
+        own_id = number.lower()
+        if own_id.startswith(("acc_", "npk_")):
+            request = merchants.ListMerchantsRequest(search=own_id, page_size=1)
+            owners = (await visit.call("MerchantService.ListMerchants", request)).merchants
+            more = ("accounts", own_id) if own_id.startswith("acc_") else ("credentials",)
+            return merchant_path(owners[0].code, *more) if owners else ""
+        try:
+            return merchant_path((await merchant_of(visit, number)).code)
+        except CoreError as error:
+            if error.family not in (ErrorFamily.INVALID_ARGUMENT, ErrorFamily.NOT_FOUND):
+                raise
+            return ""
 
 
 class OrdersFile(csv_file.ListFile):

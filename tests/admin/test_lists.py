@@ -159,3 +159,27 @@ def test_what_was_done_is_chosen_by_its_name(stack: Stack, looks: dict[str, str]
     page = look(stack, looks["admin"], "/admin/audit-log?action=credential.create").raw.decode()
     assert '<option value="credential.create" selected>Create credential</option>' in page
     assert "Who (whole e-mail address)" in page
+
+
+def test_any_number_leads_to_its_own_page(stack: Stack, shop: Shop, looks: dict[str, str]) -> None:
+    code, key = shop.merchant.code, shop.merchant.key_id
+    account = stack.accounts_of[code]["alipay.page"]["id"]
+    order = shop.order["id"]
+    places = {
+        account: (f"/admin/merchants/{code}/accounts/{account}", f"/merchant/accounts/{account}"),
+        key: (f"/admin/merchants/{code}/credentials", "/merchant/credentials"),
+        code: (f"/admin/merchants/{code}", "/merchant/profile"),
+        order: (f"/admin/orders/{order}", f"/merchant/orders/{order}"),
+        shop.refund["id"]: (f"/admin/orders/{order}", f"/merchant/orders/{order}"),
+    }
+    for number, (of_operators, of_merchant) in places.items():
+        # A spreadsheet or a phone may have changed the case of a number of ours; a merchant's code is its own.
+        for written in {number, number if number == code else number.upper()}:
+            asked = urlencode({"search": written})
+            found = look(stack, looks["admin"], f"/admin/orders?{asked}")
+            assert (found.status, found.headers["location"]) == (303, of_operators)
+            found = look(stack, looks["merchant"], f"/merchant/orders?{asked}")
+            assert (found.status, found.headers["location"]) == (303, of_merchant)
+    for number in ("acc_nothing", "npk_nothing", "nothing", "n" * 128):
+        for console, cookie in looks.items():
+            assert look(stack, cookie, f"/{console}/orders?search={number}").status == 200

@@ -20,7 +20,7 @@ test-fast: test-env ## Run the tests that take less than a minute together
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-vectors: test-env ## Run the provider vectors; NOVAPAY_VECTORS=FILE takes others
-	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py
+	$(PYTHON) -m pytest tests/core_service/providers/test_vectors.py tests/sandbox/test_vectors.py
 
 screenshots: test-env ## Take a picture of every page into docs/screens
 	$(PYTHON) -m tests.browser.screenshots

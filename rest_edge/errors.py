@@ -67,6 +67,13 @@ def invalid_field(field: str, reason: str) -> CoreError:
     return invalid_request(FieldViolation(field, reason))
 
 
+def in_wechat_words(body: bytes) -> bytes:
+    """WeChat reads `code` and `message` of a refusal, so both stand beside our own `error`."""
+    refusal = json.loads(body)
+    refusal |= {"code": "FAIL", "message": refusal["error"]}
+    return json.dumps(refusal, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def error_body(error: CoreError | EdgeRefusal, request_id: str) -> tuple[int, bytes]:
     """Status and JSON bytes of an error."""
     if isinstance(error, EdgeRefusal):

@@ -61,7 +61,12 @@ class EdgeProtocol(ASGIProtocol):  # type: ignore[misc]
             self._is_idle = False
             if self._header_timer is None:
                 self._start_header_timer()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except ValueError:
+            # A Content-Length of more digits than Python reads as a number.
+            self._send_error_response(400, "")
+            self._close_transport()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""

@@ -3,8 +3,6 @@
 Nothing is parsed here: the signature covers exactly these bytes, and only the core can tell what they mean.
 """
 
-import json
-
 import falcon
 import falcon.asgi
 
@@ -12,7 +10,12 @@ from core_service.errors import CoreError
 from core_service.schema import method_named
 from novapay.payments.v1 import payment_service_pb2
 from rest_edge.core_connection import CoreConnection
-from rest_edge.errors import DEFAULT_RETRY_AFTER_SECONDS, error_body, retry_after_seconds
+from rest_edge.errors import (
+    DEFAULT_RETRY_AFTER_SECONDS,
+    error_body,
+    in_wechat_words,
+    retry_after_seconds,
+)
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
 
 ALIPAY_PATH = "/api/payments/callback/alipay/{account_id}/{token}"
@@ -90,12 +93,10 @@ class AlipayCallback(ProviderCallback):
 
 
 class WxpayCallback(ProviderCallback):
-    """WeChat reads `code` and `message` of a refusal, so both stand beside our own `error`."""
+    """Its refusals have WeChat's words too."""
 
     def __init__(self, core: CoreConnection) -> None:
         super().__init__(core, "wxpay", WXPAY_PATH)
 
     def _in_provider_words(self, body: bytes) -> bytes:
-        refusal = json.loads(body)
-        refusal |= {"code": "FAIL", "message": refusal["error"]}
-        return json.dumps(refusal, ensure_ascii=False, separators=(",", ":")).encode()
+        return in_wechat_words(body)

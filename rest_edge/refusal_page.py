@@ -9,10 +9,11 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 
 from core_service.errors import CoreError
-from rest_edge.errors import EdgeRefusal, error_body, retry_after_seconds
+from rest_edge.errors import EdgeRefusal, error_body, in_wechat_words, retry_after_seconds
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest, Scope
 from rest_edge.pages import LANGUAGE_COOKIE, LANGUAGES, first_known_language, render
 
+WXPAY_CALLBACKS = "/api/payments/callback/wxpay/"
 _POLICY = (
     b"default-src 'none'; style-src 'self'; img-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -75,6 +76,8 @@ def refuse(scope: Scope, error: CoreError | EdgeRefusal) -> Answer:
     """The answer to the request of this ASGI scope."""
     request: EdgeRequest = scope[REQUEST_KEY]
     status, body = error_body(error, request.request_id)
+    if scope["path"].startswith(WXPAY_CALLBACKS):
+        body = in_wechat_words(body)
     headers = [(b"content-type", b"application/json")]
     if _wants_page(scope["path"], request):
         first = _language(request)

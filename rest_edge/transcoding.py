@@ -27,13 +27,20 @@ from rest_edge.authentication import (
 from rest_edge.console_guard import ConsoleGuard
 from rest_edge.core_connection import CallFailed, CoreConnection
 from rest_edge.errors import invalid_field
-from rest_edge.json_codec import Violations, decoder_for, encoder_for
+from rest_edge.json_codec import Violations, decoder_for, encoder_for, field_options
 from rest_edge.middleware import REQUEST_KEY, EdgeRequest
 from rest_edge.strict_json import InvalidJson, JsonNumber, has_forbidden_character, load_object
 
 Responder = Callable[..., Any]
 
 _FORBIDDEN_CHARACTERS = "has a character that is not allowed"
+
+ORDER_NAMES = ("orderReference", "orderId", "externalOrderId")
+REFUND_NAMES = ("refundReference", "refundId", "externalRefundId")
+"""How a body may name an order or a refund; on the older routes the first that is not empty counts."""
+_ORDER_FIELDS = ("order_reference", "order_id", "external_order_id")
+_REFUND_FIELDS = ("refund_reference", "refund_id", "external_refund_id")
+_NOT_AN_AMOUNT = "?"
 
 
 def add_rpc_routes(
@@ -77,11 +84,17 @@ class RpcRoute:
         self._takes_body = bool(route.body)
         self._takes_key = bool(method.idempotency_operation)
         self._status = falcon.code_to_http_status(method.success_status)
-        descriptor = method.request_type.DESCRIPTOR
+        descriptor: Any = method.request_type.DESCRIPTOR
         self._decoder = decoder_for(descriptor)
         self._path_names = frozenset(re.findall(r"{(\w+)}", route.template))
         self._path_json_names = {
             name: descriptor.fields_by_name[name].json_name for name in self._path_names
+        }
+        self._other_names = {ORDER_NAMES[0]: _ORDER_FIELDS[1:], REFUND_NAMES[0]: _REFUND_FIELDS[1:]}
+        known = {field.json_name for field in descriptor.fields}
+        self._strange_names = [name for name in ORDER_NAMES + REFUND_NAMES if name not in known]
+        self._decimal_names = {
+            field.json_name for field in descriptor.fields if field_options(field).decimal
         }
         # Query parameters may have either name: the contract has merchantCode, but also page_size.
         self._query_names = {
@@ -151,8 +164,11 @@ class RpcRoute:
             document = load_object(request.body)
         except InvalidJson:
             raise CoreError("INVALID_JSON") from None
-        for path in document.forbidden.values():
-            violations.add(path, _FORBIDDEN_CHARACTERS)
+        for name, path in document.forbidden.items():
+            if name in self._decimal_names:
+                document.value[name] = _NOT_AN_AMOUNT  # for which the core has a reason of its own
+            else:
+                violations.add(path, _FORBIDDEN_CHARACTERS)
         return document.value
 
     def _query_values(self, params: Mapping[str, Any], violations: Violations) -> dict[str, Any]:
@@ -185,15 +201,44 @@ class RpcRoute:
         self._decoder.note_missing(values, violations)
         for name, value in path_values.items():
             setattr(message, name, value)
-            json_name = self._path_json_names[name]
-            in_body = values.get(json_name)
-            if in_body in (None, "", value) and not isinstance(in_body, JsonNumber):
-                continue
-            is_text = isinstance(in_body, str) and not isinstance(in_body, JsonNumber)
-            violations.add(
-                json_name, "must be the one in the path" if is_text else "must be a string"
-            )
+            self._compare(message, self._path_json_names[name], values, value, violations)
+        if not path_values:
+            _keep_first_name(message)
+        elif self._is_merchant:
+            for name in self._strange_names:
+                if values.get(name):
+                    violations.add(name, "names something else than the path does")
         return message
+
+    def _compare(
+        self,
+        message: Any,
+        json_name: str,
+        values: Mapping[str, Any],
+        value: str,
+        violations: Violations,
+    ) -> None:
+        """What the body calls the thing of the path; the core knows whether another name of it is one."""
+        in_body = values.get(json_name)
+        if in_body in (None, "", value) and not isinstance(in_body, JsonNumber):
+            return
+        if not isinstance(in_body, str) or isinstance(in_body, JsonNumber):
+            violations.add(json_name, "must be a string")
+            return
+        for other in self._other_names.get(json_name, ()):
+            if not getattr(message, other):
+                setattr(message, other, in_body)
+                return
+        violations.add(json_name, "must be the one in the path")
+
+
+def _keep_first_name(message: Any) -> None:
+    """On an older route: of the names of one order or refund only the first that is not empty."""
+    for names in (_ORDER_FIELDS, _REFUND_FIELDS):
+        if names[0] in message.DESCRIPTOR.fields_by_name:
+            given = [name for name in names if getattr(message, name)]
+            for name in given[1:]:
+                message.ClearField(name)
 
 
 def _require_merchant_code(values: dict[str, Any]) -> None:

@@ -3,15 +3,16 @@
 Only a failing database rolls back; then nothing was done, and the caller sends the request again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from core_service.application import access, idempotency, provider_places
 from core_service.application.idempotency import Claim, ClaimLost, Replay
 from core_service.calls import Call
 from core_service.errors import CoreError, Family, outcome_open
-from core_service.storage.database import CommitUnknown, transact
+from core_service.storage.database import CommitUnknown, connection_scope, transact
 from core_service.storage.idempotency import KeyBusy
 
 T = TypeVar("T")
@@ -19,32 +20,90 @@ T = TypeVar("T")
 _ROLLED_BACK = frozenset({Family.UNAVAILABLE, Family.UNAUTHENTICATED, Family.INTERNAL})
 
 
-def run_with_nonce(call: Call, work: Callable[[], T], *, stands: Callable[[], bool]) -> T:
-    """Spends the call's nonce and runs `work` in one transaction; a refusal is raised after the commit.
+@dataclass
+class _Runs(Generic[T]):
+    """One transaction of a call with its nonce, run until it is known what became of it.
 
-    `stands` tells whether `work` has had its effect, should the connection break at COMMIT. PROVIDER_TIMEOUT when that
-    cannot be learned because the database stays away.
+    Until the server has noticed that a connection broke, it goes on: a run of which nothing was to be seen may still
+    commit, and stand in the way of the next one.
     """
 
-    def both() -> T | CoreError:
-        call.ensure_alive()
-        access.spend_nonce(call)
+    call: Call
+    work: Callable[[], T]
+    stands: Callable[[], bool]
+    answers: list[T | CoreError]
+    """Of the runs that came to their COMMIT."""
+    is_doubtful: bool
+    """Whether one of them may still commit."""
+
+    def commit(self) -> T | CoreError:
+        """The outcome that stands. Raises what went wrong, and PROVIDER_TIMEOUT when nobody knows what stands."""
         try:
-            return work()
+            return transact(self._run, committed=self._became)
+        except (CoreError, KeyBusy, access.StaleSnapshot) as failure:
+            if not self.is_doubtful or not _may_be_our_own_doing(failure):
+                raise
+            if not self._stands_after_all():
+                raise nobody_knows(self.call) from failure
+            return self.answers[-1]
+
+    def _run(self) -> T | CoreError:
+        self.call.ensure_alive()
+        access.spend_nonce(self.call)
+        outcome: T | CoreError
+        try:
+            outcome = self.work()
         except CoreError as refusal:
             if refusal.family in _ROLLED_BACK:
                 raise
-            return refusal
+            outcome = refusal
+        self.answers.append(outcome)
+        return outcome
 
-    def commit() -> T | CoreError:
-        return transact(both, committed=lambda: _stands(call, stands))
+    def _became(self) -> bool | None:
+        """What became of a COMMIT that was not answered, for `transact`.
 
+        A nonce that is spent does not say by whom: this may be the second request with it, so without an effect it goes
+        no further.
+        """
+        is_spent = access.is_nonce_spent(self.call)  # before the effect: they come together
+        if self.stands():
+            return True
+        if is_spent:
+            return None
+        self.is_doubtful = True
+        return False
+
+    def _stands_after_all(self) -> bool:
+        try:
+            with connection_scope():
+                return self.stands()
+        except CoreError as failure:
+            raise nobody_knows(self.call) from failure
+
+
+def _may_be_our_own_doing(failure: Exception) -> bool:
+    """Whether an earlier run of the same call, still alive at the server, can be what this one met."""
+    if isinstance(failure, CoreError):
+        return failure.reason == "NONCE_REPLAYED" or failure.family is Family.UNAVAILABLE
+    return True
+
+
+def run_with_nonce(
+    call: Call, work: Callable[[], T], *, stands: Callable[[], bool], unanswered: Sequence[T] = ()
+) -> T:
+    """Spends the call's nonce and runs `work` in one transaction; a refusal is raised after the commit.
+
+    `stands` tells whether `work` has had its effect, should the connection break at COMMIT. `unanswered`: what runs
+    before this one would have answered whose connection broke. PROVIDER_TIMEOUT when it cannot be learned what stands.
+    """
+    runs = _Runs(call, work, stands, [*unanswered], is_doubtful=bool(unanswered))
     try:
         try:
-            outcome = commit()
+            outcome = runs.commit()
         except provider_places.NoPlace as full:
             full.wait()
-            outcome = commit()
+            outcome = runs.commit()
     except KeyBusy:
         # That transaction is dead, and the nonce with it.
         transact(lambda: access.spend_nonce(call), committed=lambda: access.is_nonce_spent(call))
@@ -67,17 +126,6 @@ def nobody_knows(call: Call) -> CoreError:
     """
     access.nonce_spent(call)
     return outcome_open()
-
-
-def _stands(call: Call, stands: Callable[[], bool]) -> bool | None:
-    """What became of a transaction whose COMMIT was not answered, for `transact`.
-
-    A nonce that is spent does not say by whom: this may be the second request with it, so without an effect it goes no
-    further.
-    """
-    if stands():
-        return True
-    return None if access.is_nonce_spent(call) else False
 
 
 def under_claim(claim: Claim | Replay | None, work: Callable[[], T]) -> T:

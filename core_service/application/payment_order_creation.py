@@ -165,6 +165,8 @@ class _Creation:
         self.expire_at = routing.expire_at(self.now)
         self.event = Event(self.call.actor, "create", self.call.request_id)
         self.claim: Claim | None = None
+        self.unanswered: list[Answer] = []
+        """What the one statement would have answered that broke, and may still commit."""
 
     def in_one_transaction(self) -> Answer:
         """Nonce, key, order, event and stored answer: all or, but for the nonce, nothing."""
@@ -204,6 +206,7 @@ class _Creation:
             attempt = order_creation.attempt(values, self.event, access.nonce_of(unspent), new_key)
         except CommitUnknown:
             attempt = self._after_break()
+            self.unanswered = [made]
         if not self._has_spent(attempt):
             return None
         if new_key is not None:
@@ -227,8 +230,9 @@ class _Creation:
         self.call.ensure_alive()
         try:
             attempt = order_creation.look(access.nonce_of(unspent), scope)
-        except CommitUnknown:
-            attempt = self._after_break()
+        except CommitUnknown as unknown:
+            # Nothing can have been done but that the nonce is spent, perhaps in a moment.
+            raise CoreError("DATABASE_UNAVAILABLE", retry_after_seconds=1) from unknown
         if not self._has_spent(attempt):
             return None
         if attempt.known is None:
@@ -255,8 +259,8 @@ class _Creation:
         if not reconnect():
             raise effects.nobody_knows(self.call)
         try:
+            is_spent = access.is_nonce_spent(self.call)  # before the order: they come together
             stands = payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None
-            is_spent = access.is_nonce_spent(self.call)
         except CoreError as failure:
             raise effects.nobody_knows(self.call) from failure
         if stands:
@@ -320,6 +324,7 @@ class _Creation:
             stands=lambda: (
                 payment_orders.find_view(self.merchant.facts.id, self.order_id) is not None
             ),
+            unanswered=self.unanswered,
         )
 
     def _begin(self) -> Claim | Replay | None:

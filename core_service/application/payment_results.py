@@ -11,6 +11,7 @@ from core_service.application import callbacks
 from core_service.application.merchant_cache import MerchantSnapshot
 from core_service.domain import ledger, payment_order
 from core_service.domain.payment_order import (
+    ASK_EVERY_SECONDS,
     Decision,
     OrderEvent,
     OrderFacts,
@@ -23,7 +24,7 @@ from core_service.storage import finance, payment_orders, refunds
 from core_service.storage.database import transact
 from core_service.storage.payment_orders import Event, PaymentOrderRow, Transition
 
-ASK_ONCE_MORE_AFTER_CLOSING = timedelta(minutes=2)
+ASK_ONCE_MORE_AFTER_CLOSING = timedelta(seconds=ASK_EVERY_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from core_service.providers.base import (
     RefundState,
 )
 from core_service.storage import payment_orders, refunds
-from core_service.storage.database import transact
+from core_service.storage.database import server_time, transact
 from core_service.storage.payment_orders import Asked, Event, PaymentOrderRow
 from core_service.storage.refunds import RefundRow
 
@@ -72,7 +72,7 @@ def configure_pace(processes: int | None) -> None:
 def ask_due_orders(limit: int, channel: str | None = None) -> int:
     """Asks about orders whose time has come, on one channel or on all; how many there were."""
     resting = _order_pace.resting(monotonic())
-    due = transact(
+    due, now = _claimed(
         lambda: payment_orders.claim_due(
             limit, lease_seconds=LEASE_SECONDS, channel=channel, resting=resting
         )
@@ -80,14 +80,14 @@ def ask_due_orders(limit: int, channel: str | None = None) -> int:
     for order in due:
         with _order_pace.asking(order.account_id), tracing.working("ask about an order") as span:
             span.say(order_id=order.id)
-            _guarded(partial(_ask_order, order), order.id)
+            _guarded(partial(_ask_order, order, now), order.id)
     return len(due)
 
 
 def ask_due_refunds(limit: int, channel: str | None = None) -> int:
     """Asks about refunds whose time has come, on one channel or on all; how many there were."""
     resting = _refund_pace.resting(monotonic())
-    due = transact(
+    due, now = _claimed(
         lambda: refunds.claim_due(
             limit, lease_seconds=LEASE_SECONDS, channel=channel, resting=resting
         )
@@ -95,8 +95,18 @@ def ask_due_refunds(limit: int, channel: str | None = None) -> int:
     for refund in due:
         with tracing.working("ask about a refund") as span:
             span.say(order_id=refund.order_id, refund_id=refund.id)
-            _guarded(partial(_ask_refund, refund), refund.id)
+            _guarded(partial(_ask_refund, refund, now), refund.id)
     return len(due)
+
+
+def _claimed(claim: Callable[[], list[T]]) -> tuple[list[T], datetime]:
+    """What is due, and the database's time: it judges appointments, so they are made by its clock and not by ours."""
+
+    def work() -> tuple[list[T], datetime]:
+        due = claim()
+        return due, server_time() if due else datetime.now(UTC)
+
+    return transact(work)
 
 
 def _paced(pace: AskingPace, account_id: str, question: Callable[[], T]) -> T:
@@ -127,10 +137,9 @@ def _guarded(work: Callable[[], None], subject: str) -> None:
         _log.exception("asking_failed", subject=subject)
 
 
-def _ask_order(order: PaymentOrderRow) -> None:
+def _ask_order(order: PaymentOrderRow, now: datetime) -> None:
     merchant = merchant_cache.by_id(order.merchant_id)
     event = Event("worker:asking", "query", _request_id())
-    now = datetime.now(UTC)
     failpoint("e1")
     try:
         report = _query(merchant, order, now)
@@ -251,7 +260,7 @@ def _asked(
     return _paced(_order_pace, order.account_id, lambda: question(provider, account, seconds))
 
 
-def _ask_refund(refund: RefundRow) -> None:
+def _ask_refund(refund: RefundRow, now: datetime) -> None:
     merchant = merchant_cache.by_id(refund.merchant_id)
     view = payment_orders.find_view(refund.merchant_id, refund.order_id)
     assert view is not None
@@ -261,7 +270,6 @@ def _ask_refund(refund: RefundRow) -> None:
     request = refund_cases.request_of(refund, order)
     seconds = provider_calls.LONGEST_CALL_SECONDS
     event = Event("worker:asking", "query", _request_id())
-    now = datetime.now(UTC)
     was_too_often = False
     try:
         report = _paced(
@@ -270,7 +278,10 @@ def _ask_refund(refund: RefundRow) -> None:
             lambda: provider.query_refund(account, request, now=now, timeout_seconds=seconds),
         )
         if report.state is RefundState.NOT_FOUND:
-            # It never arrived, or the provider cannot tell: the same number cannot be refunded twice.
+            # It never arrived, or the provider cannot tell: the same number cannot be refunded twice. But two that send
+            # it may hear different answers.
+            if not refunds.may_send(refund, seconds=seconds):
+                return
             report = _paced(
                 _refund_pace,
                 order.account_id,
@@ -280,7 +291,9 @@ def _ask_refund(refund: RefundRow) -> None:
         _log.info("refund_unknown", refund_id=refund.id, why=str(unknown))
         report = refund_cases.unknown_report(refund)
         was_too_often = isinstance(unknown, AskedTooOften)
-    applied = refund_cases.apply_refund_report(merchant, refund, report, event, now=now)
+    applied = refund_cases.apply_refund_report(
+        merchant, refund, report, event, now=now, is_sender=True
+    )
     if applied.refund.status not in refund_rules.OPEN_STATUSES:
         return
     if now - refund.created_at > refund_rules.STUCK_AFTER:

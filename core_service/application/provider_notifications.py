@@ -9,10 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from core_service.application import merchant_cache, payment_results
 from core_service.application import refunds as refund_cases
 from core_service.application.merchant_cache import Account, MerchantSnapshot
 from core_service.calls import Call
+from core_service.domain.payment_order import OrderStatus
 from core_service.errors import CoreError, Family
 from core_service.failpoints import failpoint
 from core_service.providers import registry
@@ -22,12 +25,15 @@ from core_service.providers.base import (
     NotificationRejected,
     NotificationRequest,
     PaymentReport,
+    PaymentState,
     Provider,
     RefundReport,
 )
 from core_service.storage import payment_orders, provider_notifications, refunds
 from core_service.storage.database import transact
 from core_service.storage.payment_orders import Event, PaymentOrderRow
+
+_log = structlog.get_logger("core_service.application")
 
 _NOT_FOUND = "CHANNEL_ACCOUNT_NOT_FOUND"
 _INVALID = "INVALID_NOTIFICATION"
@@ -198,6 +204,15 @@ class _Receipt:
             self.merchant, order, report, self._event(), now=self.now
         )
         failpoint("n2")
+        if (
+            order.status == OrderStatus.SUCCEEDED
+            and report.state in (PaymentState.CLOSED, PaymentState.FAILED)
+            and not report.has_refunds
+        ):
+            # Paid, and now said to be over unpaid: money decides nothing by this, but somebody should know.
+            _log.warning("paid_order_said_to_be_closed", order_id=order.id)
+            payment_orders.ask_once_more(order.merchant_id, order.id)
+            return "status_mismatch"
         return "applied" if applied.is_news else "nothing_new"
 
     def take_refund(self, notification: Notification, report: RefundReport) -> None:

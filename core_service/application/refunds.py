@@ -7,7 +7,7 @@ with the same number.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from core_service import tracing
 from core_service.application import (
@@ -27,7 +27,7 @@ from core_service.domain import refund as rules
 from core_service.domain.ids import new_id
 from core_service.domain.payment_order import OrderStatus
 from core_service.domain.refund import OPEN_STATUSES, OrderMoney, RefundEvent, RefundStatus
-from core_service.errors import CoreError, FieldViolation, invalid_request
+from core_service.errors import CoreError, FieldViolation, invalid_request, outcome_open
 from core_service.failpoints import failpoint
 from core_service.providers.base import (
     Provider,
@@ -123,7 +123,9 @@ def create(
         report = _send(call, merchant, reserved.refund, reserved.order, event, now)
 
         def record() -> RefundResult:
-            applied = apply_in_transaction(merchant, reserved.refund, report, event, now=now)
+            applied = apply_in_transaction(
+                merchant, reserved.refund, report, event, now=now, is_sender=True
+            )
             result = RefundResult(applied.refund, applied.order, created=True)
             return _stored(claim, result, encode)
 
@@ -151,8 +153,9 @@ def query(
         raise CoreError("REFUND_NOT_FOUND")
     _fit(refund, names)
     order = _order_of(refund)
+    unchanged = RefundResult(refund, order, created=False)
     if not sync or refund.status not in OPEN_STATUSES:
-        return RefundResult(refund, order, created=False)
+        return unchanged
     provider = provider_calls.provider_for(order.channel_code)
     account = provider_calls.account_of(merchant, order)
     provider_places.take_or_wait(provider.provider_code, merchant.facts.id)
@@ -162,6 +165,8 @@ def query(
             account, request_of(refund, order), now=now, timeout_seconds=seconds
         ),
     )
+    if report.state is RefundState.NOT_FOUND:
+        return unchanged  # it may be on its way
     event = Event(call.actor, "query", call.request_id)
 
     def work() -> RefundResult:
@@ -254,7 +259,7 @@ def _reserved_or_found(
             "reason": command.reason or None,
             "metadata": command.metadata,
             "now": now,
-            "ask_at": now + timedelta(seconds=rules.FIRST_ASK_SECONDS),
+            "ask_after": rules.FIRST_CALL_SECONDS,
         }
     )
     if refund is None:
@@ -310,7 +315,10 @@ def _send(
             account, request_of(refund, order), now=now, timeout_seconds=seconds
         )
     except ProviderRefused as refusal:
-        apply_refund_report(merchant, refund, refused_report(refund, refusal), event, now=now)
+        refused = refused_report(refund, refusal)
+        applied = apply_refund_report(merchant, refund, refused, event, now=now, is_sender=True)
+        if applied.refund.status in OPEN_STATUSES:
+            raise outcome_open() from refusal
         raise provider_calls.refused(refusal) from refusal
     except ProviderUnknown as unknown:
         apply_refund_report(merchant, refund, unknown_report(refund), event, now=now)
@@ -347,9 +355,12 @@ def apply_refund_report(
     event: Event,
     *,
     now: datetime,
+    is_sender: bool = False,
 ) -> RefundResult:
     """In a transaction of its own: order and refund locked, status, event, money, journal, delivery."""
-    return transact(lambda: apply_in_transaction(merchant, refund, report, event, now=now))
+    return transact(
+        lambda: apply_in_transaction(merchant, refund, report, event, now=now, is_sender=is_sender)
+    )
 
 
 def apply_in_transaction(
@@ -359,8 +370,13 @@ def apply_in_transaction(
     event: Event,
     *,
     now: datetime,
+    is_sender: bool = False,
 ) -> RefundResult:
-    """The same inside a transaction that is open already. Repeatable: a second time it finds nothing new."""
+    """The same inside a transaction that is open already. Repeatable: a second time it finds nothing new.
+
+    `is_sender`: the report is what sending the refund came to. That it failed is only believed while nobody has claimed
+    it since `refund` was read: they may have sent it too, and that one may be paid out.
+    """
     order = payment_orders.lock(refund.merchant_id, refund.order_id)
     locked = refunds.lock(refund.merchant_id, refund.id)
     assert order is not None
@@ -369,6 +385,8 @@ def apply_in_transaction(
     now = max(
         now, locked.updated_at
     )  # `now` is from before the question; history must not run backwards
+    if is_sender and report.state is RefundState.FAILED and locked.ask_token != refund.ask_token:
+        report = unknown_report(refund)
     status = rules.TRANSITIONS[RefundStatus(locked.status), _EVENTS[report.state]]
     if report.state is RefundState.ABNORMAL and status in OPEN_STATUSES:
         payment_orders.add_anomaly(
@@ -402,7 +420,7 @@ def apply_in_transaction(
             refunded_at=(report.refunded_at or now) if status is RefundStatus.SUCCEEDED else None,
             failure_code=report.failure_code,
             failure_message=report.failure_message,
-            ask_at=locked.ask_at if is_open else None,
+            ask_after=rules.FIRST_ASK_SECONDS if is_open else None,
             now=now,
         ),
     )

@@ -113,7 +113,8 @@ def decide(order: OrderFacts, report: PaymentFacts) -> Decision:
 
 ASK_AFTER_SECONDS = (5, 10, 20, 40, 60)
 """After creation; then every ASK_EVERY_SECONDS until the order expires."""
-ASK_EVERY_SECONDS = 120
+ASK_EVERY_SECONDS = 50
+"""A payment that nobody told us about is known within a minute."""
 ASK_SPACING_SECONDS = 3.0
 """However many pages look at an order, its provider is asked about it no more often than this."""
 EXPIRY_GRACE_SECONDS = 10

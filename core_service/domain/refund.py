@@ -74,6 +74,9 @@ def fee_share(order: OrderMoney, amount_fen: int) -> int:
     return min(left, fee_fen(amount_fen, order.fee_rate))
 
 
+FIRST_CALL_SECONDS = 30
+"""By then a new refund's first call to the provider has ended, and what came of it is written down: nobody else may
+send the refund before, or a refusal of one call would be taken for the end while the other one pays out."""
 FIRST_ASK_SECONDS = 10
 """Alipay wants ten seconds between a refund and the question about it."""
 LONGEST_ASK_SECONDS = 300

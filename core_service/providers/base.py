@@ -164,6 +164,9 @@ class HttpAnswer:
     body: bytes
 
 
+_LONGEST_CODE = 64
+
+
 class ProviderRefused(Exception):
     """The provider gave a definite, authenticated no to this very request.
 
@@ -171,6 +174,7 @@ class ProviderRefused(Exception):
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+        code = code[:_LONGEST_CODE]
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

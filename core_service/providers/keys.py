@@ -28,14 +28,14 @@ def _from_base64(text: str) -> bytes:
         raise ValueError("neither PEM nor base64") from problem
 
 
-def _blocks(text: str) -> Iterator[tuple[str, bytes]]:
-    """Yields (PEM label or "", DER)."""
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Yields (PEM label or "", base64)."""
     found = False
     for match in _PEM_BLOCK.finditer(text):
         found = True
-        yield match.group(1), _from_base64(match.group(2))
+        yield match.group(1), match.group(2)
     if not found:
-        yield "", _from_base64(text)
+        yield "", text
 
 
 def load_private_key(text: str, *, check: bool = True) -> RSAPrivateKey:
@@ -44,9 +44,10 @@ def load_private_key(text: str, *, check: bool = True) -> RSAPrivateKey:
     `check=False` leaves out the primality tests, which cost far more than the parsing; only for a
     key that has passed them once.
     """
-    for label, der in _blocks(text):
+    for label, encoded in _blocks(text):
         if label and not label.endswith("PRIVATE KEY"):
             continue
+        der = _from_base64(encoded)
         try:
             key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=not check)
         except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
@@ -65,9 +66,10 @@ def load_public_keys(text: str) -> tuple[RSAPublicKey, ...]:
     Two stand side by side while a provider changes its key. Raises ValueError.
     """
     keys = []
-    for label, der in _blocks(text):
+    for label, encoded in _blocks(text):
         if label and not label.endswith("PUBLIC KEY"):
             raise ValueError(f"holds a {label.lower()} where a public key belongs")
+        der = _from_base64(encoded)
         try:
             key = load_der_public_key(der)
         except (ValueError, UnsupportedAlgorithm) as problem:
@@ -82,12 +84,12 @@ def load_certificates(text: str) -> tuple[x509.Certificate, ...]:
     Raises ValueError when there is none.
     """
     certificates = []
-    for label, der in _blocks(text):
+    for label, encoded in _blocks(text):
         if label not in ("", "CERTIFICATE"):
             continue
         try:
-            certificates.append(x509.load_der_x509_certificate(der))
-        except ValueError:
+            certificates.append(x509.load_der_x509_certificate(_from_base64(encoded)))
+        except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
             continue
     if not certificates:
         raise ValueError("holds no readable certificate")

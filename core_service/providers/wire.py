@@ -40,7 +40,7 @@ def from_beijing_text(text: object) -> datetime | None:
         return None
     try:
         return datetime.strptime(text[:19] + "+0800", "%Y-%m-%d %H:%M:%S%z").astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -111,15 +111,31 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
+FOR_PEOPLE = ("message", "msg", "sub_msg")
+"""Members that say something to a person: whatever is in them, they are no reason to refuse the rest."""
+LONGEST_FOR_PEOPLE = 300
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = {name: _member(name, value) for name, value in pairs}
     if len(result) != len(pairs):
         raise ValueError("a name occurs twice in one object")
     return result
 
 
+def _member(name: str, value: Any) -> Any:
+    """The value as it can be stored and shown. Raises ValueError."""
+    if name in FOR_PEOPLE and isinstance(value, str):
+        return limited_text(value, LONGEST_FOR_PEOPLE)
+    texts = [name, *(value if isinstance(value, list) else [value])]
+    if any(isinstance(text, str) and _NOT_STORABLE.search(text) for text in texts):
+        raise ValueError("holds NUL or half a character")
+    return value
+
+
 _DECODER = json.JSONDecoder(
-    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique_names
+    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object
 )
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -158,7 +174,7 @@ def _scan_object(text: str) -> list[Member]:
                 raise ValueError("a name without a value")
             start = _skip_space(text, position + 1)
             value, end = _DECODER.raw_decode(text, start)
-            members.append(Member(name, value, start, end))
+            members.append(Member(name, _member(name, value), start, end))
             position = _skip_space(text, end)
             if text[position] == "}":
                 break

@@ -11,6 +11,7 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -288,6 +289,14 @@ def write(sql: Statement, parameters: Parameters = ()) -> None:
             sql = sql.for_connection(connection)
         with connection.cursor() as cursor:
             connection.unsent.append(cursor.mogrify(sql, parameters).decode())
+
+
+def server_time() -> datetime:
+    """The database's clock, as this transaction began."""
+    row = fetch_one("SELECT now() AS now")
+    assert row is not None
+    now: datetime = row["now"]
+    return now
 
 
 def commit_one(sql: Statement, parameters: Mapping[str, Any]) -> Row | None:

@@ -82,12 +82,13 @@ CHECKS: dict[str, dict[str, str]] = {
         "AND x.source = 'refund:' || r.id)",
     },
     "journals_have_the_amounts": {
-        "journals": "EXISTS (SELECT 1 FROM journal_lines l WHERE l.merchant_id = x.merchant_id "
-        "AND l.journal_id = x.id AND l.account = 'provider_balance' AND l.amount_fen <> CASE x.kind "
-        "WHEN 'REFUND' THEN (SELECT -r.amount_fen FROM refunds r "
+        "journals": "(SELECT ROW(coalesce(sum(l.amount_fen) FILTER (WHERE l.account = 'provider_balance'), 0), "
+        "coalesce(sum(l.amount_fen) FILTER (WHERE l.account = 'fees_owed'), 0)) FROM journal_lines l "
+        "WHERE l.merchant_id = x.merchant_id AND l.journal_id = x.id) IS DISTINCT FROM CASE x.kind "
+        "WHEN 'REFUND' THEN (SELECT ROW(-r.amount_fen::numeric, -r.fee_fen::numeric) FROM refunds r "
         "WHERE r.merchant_id = x.merchant_id AND r.id = x.refund_id) "
-        "ELSE (SELECT o.amount_fen FROM payment_orders o "
-        "WHERE o.merchant_id = x.merchant_id AND o.id = x.order_id) END)",
+        "ELSE (SELECT ROW(o.amount_fen::numeric, CASE x.kind WHEN 'CAPTURE' THEN o.fee_fen ELSE 0 END::numeric) "
+        "FROM payment_orders o WHERE o.merchant_id = x.merchant_id AND o.id = x.order_id) END",
     },
     "reservations_equal_refunds": {
         "payment_orders": f"x.refund_reserved_fen <> ({_REFUNDS} r.status <> 'FAILED')",

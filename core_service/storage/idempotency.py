@@ -11,6 +11,7 @@ from core_service.storage.database import (
     execute,
     fetch_one,
     is_lock_timeout,
+    write,
 )
 
 KEY_WAIT_MS = 150
@@ -64,6 +65,8 @@ def claim(scope: Scope, fingerprint: bytes, *, lease_seconds: int, now: datetime
         if is_lock_timeout(failure):
             raise KeyBusy from failure
         raise
+    if row is None:
+        write(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
     return row is not None
 
 

@@ -382,7 +382,8 @@ def reserve(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> Paymen
     """Holds an amount for a refund; None when the order is not paid or has too little left."""
     return _order(
         fetch_one(
-            "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen + %(a)s, updated_at = %(now)s "
+            "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen + %(a)s, "
+            "updated_at = greatest(updated_at, %(now)s) "
             "WHERE merchant_id = %(m)s AND id = %(o)s AND status = 'SUCCEEDED' "
             "AND refund_reserved_fen + %(a)s <= paid_amount_fen RETURNING *",
             {"a": amount_fen, "m": order.merchant_id, "o": order.id, "now": now},
@@ -394,7 +395,8 @@ def release(order: PaymentOrderRow, amount_fen: int, *, now: datetime) -> Paymen
     """Gives a reservation back after a definite no."""
     return _order(
         fetch_one(
-            "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen - %s, updated_at = %s "
+            "UPDATE payment_orders SET refund_reserved_fen = refund_reserved_fen - %s, "
+            "updated_at = greatest(updated_at, %s) "
             "WHERE merchant_id = %s AND id = %s RETURNING *",
             (amount_fen, now, order.merchant_id, order.id),
         )
@@ -407,7 +409,7 @@ def add_refunded(
     """A reserved amount has gone back to the payer."""
     return _order(
         fetch_one(
-            "UPDATE payment_orders SET refunded_fen = refunded_fen + %s, updated_at = %s "
+            "UPDATE payment_orders SET refunded_fen = refunded_fen + %s, updated_at = greatest(updated_at, %s) "
             "WHERE merchant_id = %s AND id = %s RETURNING *",
             (amount_fen, now, order.merchant_id, order.id),
         )
@@ -474,6 +476,14 @@ def note_ask(order: PaymentOrderRow, asked: Asked) -> None:
         "UPDATE payment_orders SET asked_at = %(at)s, ask_answer = %(answer)s, ask_failure = %(failure)s "
         "WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND (asked_at IS NULL OR asked_at <= %(at)s)",
         {**asked.__dict__, "merchant_id": order.merchant_id, "id": order.id},
+    )
+
+
+def ask_once_more(merchant_id: str, order_id: str) -> None:
+    """The provider is asked about an order that may have ended already; the answer ends it."""
+    write(
+        "UPDATE payment_orders SET ask_at = now() WHERE merchant_id = %s AND id = %s AND ask_at IS NULL",
+        (merchant_id, order_id),
     )
 
 

@@ -38,7 +38,7 @@ _INSERT = Prepared("""
 INSERT INTO refunds (merchant_id, id, order_id, external_refund_id, amount_fen, fee_fen, reason, metadata, status,
     created_at, updated_at, ask_at)
 VALUES (%(merchant_id)s, %(id)s, %(order_id)s, %(external_refund_id)s, %(amount_fen)s, %(fee_fen)s, %(reason)s,
-    %(metadata)s, 'PENDING', %(now)s, %(now)s, %(ask_at)s)
+    %(metadata)s, 'PENDING', %(now)s, %(now)s, now() + make_interval(secs => %(ask_after)s))
 ON CONFLICT (merchant_id, external_refund_id) DO NOTHING
 RETURNING *
 """)
@@ -95,7 +95,8 @@ class RefundTransition:
 
     status: str
     now: datetime
-    ask_at: datetime | None
+    ask_after: float | None
+    """Seconds until the provider is asked, unless somebody is asking or will sooner; None: not any more."""
     provider_status: str | None = None
     provider_refund_id: str | None = None
     refunded_at: datetime | None = None
@@ -106,7 +107,9 @@ class RefundTransition:
 _TRANSITION = Prepared("""
 UPDATE refunds SET status = %(status)s, provider_status = coalesce(%(provider_status)s, provider_status),
     provider_refund_id = coalesce(%(provider_refund_id)s, provider_refund_id), refunded_at = %(refunded_at)s,
-    failure_code = %(failure_code)s, failure_message = %(failure_message)s, updated_at = %(now)s, ask_at = %(ask_at)s
+    failure_code = %(failure_code)s, failure_message = %(failure_message)s, updated_at = %(now)s,
+    ask_at = CASE WHEN %(ask_after)s::float8 IS NULL THEN NULL WHEN ask_leased_until IS NULL
+        THEN least(ask_at, now() + make_interval(secs => %(ask_after)s)) ELSE ask_at END
 WHERE merchant_id = %(merchant_id)s AND id = %(id)s AND status = %(before)s
 RETURNING *
 """)
@@ -164,11 +167,21 @@ def set_next_ask(refund: RefundRow, ask_at: datetime, *, counts: bool = True) ->
     )
 
 
+def may_send(refund: RefundRow, *, seconds: float) -> bool:
+    """Whether the claim that `refund` came with still is the newest, for so long, and the refund open."""
+    row = fetch_one(
+        "SELECT 1 AS one FROM refunds WHERE merchant_id = %s AND id = %s AND ask_token = %s "
+        "AND ask_leased_until >= now() + make_interval(secs => %s) AND status IN ('PENDING', 'PROCESSING')",
+        (refund.merchant_id, refund.id, refund.ask_token, seconds),
+    )
+    return row is not None
+
+
 def ask_open_refunds_now(merchant_id: str, order_id: str) -> None:
-    """The provider hinted that money of this order went back."""
+    """The provider hinted that money of this order went back. One that is PENDING is just being sent."""
     write(
         "UPDATE refunds SET ask_at = now() WHERE merchant_id = %s AND order_id = %s AND ask_at > now() "
-        "AND status IN ('PENDING', 'PROCESSING')",
+        "AND status = 'PROCESSING'",
         (merchant_id, order_id),
     )
 

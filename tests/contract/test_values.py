@@ -62,10 +62,16 @@ def test_i03_i04_i05_i08_unreadable_bodies(merchant: Merchant, raw: bytes) -> No
     assert answer.code in {"INVALID_JSON", "INVALID_REQUEST"}
 
 
+@pytest.mark.parametrize("escaped", ["\\ud800", "1\\u0000", "1.00\\u0007", "\\u007f"])
+def test_an_amount_with_such_a_character_is_no_amount(merchant: Merchant, escaped: str) -> None:
+    fields = {"channelCode": "alipay.page", "externalOrderId": "x", "subject": "x"}
+    raw = json.dumps({"merchantCode": merchant.code, **fields})[:-1] + f', "amount": "{escaped}"}}'
+    answer = merchant.post(CREATE, raw.encode())
+    assert (answer.status, answer.code) == (400, "INVALID_AMOUNT"), answer.raw
+
+
 @pytest.mark.parametrize("escaped", ["\\ud800", "a\\u0000b", "\\u0007", "\\u007f"])
-@pytest.mark.parametrize(
-    "field", ["subject", "description", "externalOrderId", "amount", "metadata"]
-)
+@pytest.mark.parametrize("field", ["subject", "description", "externalOrderId", "metadata"])
 def test_i08_escaped_characters_that_nothing_accepts(
     merchant: Merchant, field: str, escaped: str
 ) -> None:
@@ -202,3 +208,29 @@ def test_a_link_is_told_as_a_payload_too(merchant: Merchant) -> None:
 def test_m07_internal_callback_address(merchant: Merchant, url: str) -> None:
     answer = create_with(merchant, callbackUrl=url)
     assert (answer.status, answer.code) == (422, "CALLBACK_URL_FORBIDDEN")
+
+
+@pytest.mark.parametrize("number", ["\u200b", "a\u200bb", "\ufeffa", "\u00ad", "\u202ea"])
+def test_a_number_has_visible_characters_only(merchant: Merchant, number: str) -> None:
+    fields = {"channelCode": "alipay.page", "externalOrderId": number, "subject": "x"}
+    answer = merchant.post(CREATE, {**fields, "amount": "1.00"})
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST"), answer.raw
+
+
+def test_a_path_may_be_named_by_either_number_in_the_body(merchant: Merchant) -> None:
+    order = merchant.create_order("alipay.page", "30.00").json["order"]
+    for path in (order["id"], order["externalOrderId"]):
+        for name in (order["id"], order["externalOrderId"]):
+            answer = merchant.post(f"/api/payment-orders/{path}", {"orderReference": name})
+            assert (answer.status, answer.json["order"]["id"]) == (200, order["id"])
+    other = merchant.create_order("alipay.page", "30.00").json["order"]
+    answer = merchant.post(f"/api/payment-orders/{order['id']}", {"orderReference": other["id"]})
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+def test_legacy_routes_take_the_first_name(merchant: Merchant) -> None:
+    order = merchant.create_order("alipay.page", "30.00").json["order"]
+    other = merchant.create_order("alipay.page", "30.00").json["order"]
+    names = {"orderReference": order["id"], "orderId": other["id"], "externalOrderId": "nope"}
+    answer = merchant.post("/api/payments/orders/query", names)
+    assert (answer.status, answer.json["order"]["id"]) == (200, order["id"])

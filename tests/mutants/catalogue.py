@@ -52,9 +52,31 @@ MUTANTS = (
     Mutant(
         "the state goes back when the create answer is stored",
         "core_service/storage/payment_orders.py",
-        '    "updated_at = greatest(updated_at, %s) "',
-        "    \"updated_at = greatest(updated_at, %s), status = 'PENDING', paid_amount_fen = 0 \"",
+        'checkout_url = %s, "\n    "updated_at = greatest(updated_at, %s) "',
+        'checkout_url = %s, "\n    "updated_at = greatest(updated_at, %s), '
+        "status = 'PENDING', paid_amount_fen = 0 \"",
         (f"{APPLICATION}test_create_order.py", f"{APPLICATION}test_races.py"),
+    ),
+    Mutant(
+        "a hint sends a refund that is under way",
+        "core_service/storage/refunds.py",
+        "AND status = 'PROCESSING'\"",
+        "AND status IN ('PENDING', 'PROCESSING')\"",
+        (f"{APPLICATION}test_refund_senders.py",),
+    ),
+    Mutant(
+        "one refusal of two sends gives a refund's amount back",
+        "core_service/application/refunds.py",
+        "    if is_sender and report.state",
+        "    if not is_sender and report.state",
+        (f"{APPLICATION}test_refund_senders.py",),
+    ),
+    Mutant(
+        "a run that may still commit is forgotten",
+        "core_service/application/effects.py",
+        "        self.is_doubtful = True",
+        "        self.is_doubtful = False",
+        (f"{APPLICATION}test_database_faults.py",),
     ),
     Mutant(
         "an idempotency key is finished without its token",
@@ -123,7 +145,7 @@ MUTANTS = (
     Mutant(
         "a refused request's nonce may be used again",
         "core_service/application/effects.py",
-        "            if refusal.family in _ROLLED_BACK:\n                raise\n            return refusal",
+        "            outcome = refusal",
         "            raise",
         (
             f"{APPLICATION}test_meeting_requests.py",
@@ -343,8 +365,8 @@ MUTANTS = (
     Mutant(
         "a dribbling server stretches the deadline",
         "core_service/outbound_http.py",
-        "    sock.deadline = deadline",
-        "    sock.settimeout(deadline.left())",
+        "    sock.budget = budget",
+        "    sock.settimeout(budget.deadline.left())",
         ("tests/core_service/test_outbound_http.py",),
     ),
     Mutant(

@@ -43,6 +43,8 @@ def refused(edge: Edge, data: bytes, status: int, *, half_close: bool = False) -
         (b"Content-Length: +2\r\n\r\n{}", 400),
         (b"Content-Length: 0x2\r\n\r\n{}", 400),
         (b"Content-Length: -2\r\n\r\n{}", 400),
+        (b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}", 400),
+        (b"Content-Length: " + b"0" * 4400 + b"2\r\n\r\n{}", 400),
         (b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
         (b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
         (b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),

@@ -84,3 +84,11 @@ def test_refusal_made_by_the_core_itself_is_passed_on(edge: Edge, core: Recordin
 def test_tokens_are_not_logged(edge: Edge) -> None:
     edge.request("POST", "/api/payments/callback/wxpay/acc_1/canary-token", b"{}")
     assert "canary-token" not in edge.log.read_text()
+
+
+def test_what_the_edge_itself_refuses_wechat_has_its_words_too(edge: Edge) -> None:
+    path = "/api/payments/callback/wxpay/acc_1/token"
+    refused = [edge.request("GET", path), edge.request("POST", path, b"x" * (256 * 1024 + 1))]
+    assert [answer.status for answer in refused] == [405, 413]
+    for answer in refused:
+        assert ("FAIL", answer.json["error"]) == (answer.json["code"], answer.json["message"])

@@ -168,7 +168,7 @@ class Endpoints:
         self._under_way: dict[str, list[_Request]] = {}
 
     def request(
-        self, _method: str, _url: str, *, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+        self, _method: str, _url: str, *, headers: Mapping[str, str], body: bytes, timeout_seconds: float, **_: Any
     ) -> Answer:  # fmt: skip
         """One attempt, as the real client makes it."""
         self._hooks.outside("merchant_before", "callback sent")

@@ -170,8 +170,6 @@ class AlipayPage:
             account, "alipay.trade.query", {"out_trade_no": order_id}, now, timeout_seconds
         )
         if node.code == _BUSINESS_FAILURE and node.sub_code == _NOT_EXIST:
-            if node.text_of("out_trade_no") not in (None, order_id):
-                raise _about_something_else("order_mismatch")
             return PaymentReport(order_id, PaymentState.UNPAID, "NOT_EXIST")
         if node.code != ACCEPTED:
             raise _unknown(node)
@@ -295,8 +293,14 @@ class AlipayPage:
         now: datetime,
         timeout_seconds: float,
     ) -> SignedNode:
+        """What Alipay says about this order, a no included. Raises ProviderUnknown."""
         keys: AlipayKeys = keys_of(account)
-        return call(self._client, keys, method, business, now=now, timeout_seconds=timeout_seconds)
+        node = call(self._client, keys, method, business, now=now, timeout_seconds=timeout_seconds)
+        for name in ("out_trade_no", "out_request_no"):
+            # An accepted call must name it (`_compare`); a no may leave it out.
+            if node.text_of(name) not in (None, business.get(name)):
+                raise _about_something_else("order_mismatch")
+        return node
 
 
 _FORBIDDEN_IN_TEXT = str.maketrans({"/": "／", "=": "＝", "&": "＆"})
@@ -337,10 +341,12 @@ def _payment_report(node: SignedNode, order_id: str, amount_fen: int) -> Payment
 def _refund_answer(node: SignedNode, request: RefundRequest) -> RefundReport:
     """`fund_change` says whether this very call moved the money.
 
-    Anything but Y is a repeat or not done yet: only the refund query knows. `refund_fee` is the
-    total of all refunds and decides nothing.
+    Anything but Y is a repeat or not done yet: only the refund query knows. So does it when `refund_fee`,
+    the total of all refunds, is less than this one: that is an answer to another refund.
     """
     _compare(node, "out_trade_no", request.order_id)
+    if (fen_from_yuan(node.text_of("refund_fee")) or 0) < request.amount_fen:
+        return _refund_report(request, RefundState.PROCESSING, "REFUND_FEE_TOO_SMALL")
     if node.text_of("fund_change") != "Y":
         return _refund_report(request, RefundState.PROCESSING, "FUND_CHANGE_N")
     return _refund_report(request, RefundState.SUCCEEDED, "REFUND_SUCCESS", node)

@@ -74,6 +74,8 @@ def verified_form(keys: AlipayKeys, raw: bytes) -> dict[str, str]:
             raise FormRejected("unknown_alipay_cert_sn")
     if not _is_signed(keys, fields, signature.decode("latin-1")):
         raise FormRejected("bad_signature")
+    if any(b"\0" in name or b"\0" in value for name, value in fields.items()):
+        raise FormRejected("malformed_body")
     charset = _READABLE_CHARSETS.get(fields.get(b"charset", b"utf-8").decode("latin-1").lower())
     try:
         return {

@@ -95,11 +95,17 @@ class WxpayApi:
             answer = self._believed(keys, method, path, body, answer, now=now, deadline=deadline)
         reply = _read_reply(answer)
         if keys.platform.is_stale(now):
-            self.refresh_platform_keys(keys, now=now)
+            self.refresh_platform_keys(keys, now=now, deadline=deadline, waits=False)
         return reply
 
     def verify(
-        self, keys: WxpayKeys, headers: Mapping[str, str], body: bytes, *, now: datetime
+        self,
+        keys: WxpayKeys,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: datetime,
+        deadline: Deadline | None = None,
     ) -> None:
         """Verifies a message. Raises MessageRejected.
 
@@ -112,26 +118,40 @@ class WxpayApi:
             serial = headers.get("wechatpay-serial", "")
             if rejection.reason != "unknown_serial" or serial.startswith(PUBLIC_KEY_PREFIX):
                 raise
-            if not self.refresh_platform_keys(keys, now=now):
+            if not self.refresh_platform_keys(keys, now=now, deadline=deadline):
                 raise
             check_message(keys, headers, body, now=now)
 
-    def refresh_platform_keys(self, keys: WxpayKeys, *, now: datetime) -> bool:
+    def refresh_platform_keys(
+        self,
+        keys: WxpayKeys,
+        *,
+        now: datetime,
+        deadline: Deadline | None = None,
+        waits: bool = True,
+    ) -> bool:
         """Fetches the platform certificates; False when that failed, which changes nothing.
 
-        A caller that finds another one refreshing waits for it and shares the result.
+        It takes no longer than the call that needs them has left, if `deadline` says. A caller that finds another one
+        refreshing `waits` for it and shares the result, or goes on with what there is.
         """
         before = keys.platform.serials()
+        try:
+            seconds = (
+                _REFRESH_SECONDS if deadline is None else min(_REFRESH_SECONDS, deadline.left())
+            )
+        except TimeoutError:
+            return False
+        own = Deadline(seconds)
         with turns.elsewhere():
-            has_it = keys.platform.refreshing.acquire(timeout=_REFRESH_SECONDS)
+            has_it = keys.platform.refreshing.acquire(timeout=seconds if waits else 0)
         if not has_it:
             return False
         try:
             if not keys.platform.may_refresh(now):
                 return keys.platform.serials() != before
             keys.platform.note_attempt(now)
-            deadline = Deadline(_REFRESH_SECONDS)
-            answer = self.exchange(keys, "GET", _CERTIFICATES_PATH, b"", now=now, deadline=deadline)
+            answer = self.exchange(keys, "GET", _CERTIFICATES_PATH, b"", now=now, deadline=own)
             accept_certificates(keys, answer, now=now)
         except (ProviderUnknown, MessageRejected):
             return False
@@ -157,14 +177,14 @@ class WxpayApi:
         """
         try:
             try:
-                self.verify(keys, answer.headers, answer.body, now=now)
+                self.verify(keys, answer.headers, answer.body, now=now, deadline=deadline)
             except MessageRejected as rejection:
                 if rejection.reason != "signtest":
                     raise
                 answer = self.exchange(keys, method, path, body, now=now, deadline=deadline)
                 if answer.status >= 300:
                     raise
-                self.verify(keys, answer.headers, answer.body, now=now)
+                self.verify(keys, answer.headers, answer.body, now=now, deadline=deadline)
         except MessageRejected as rejection:
             raise ProviderUnknown("PROVIDER_TIMEOUT", rejection.reason) from rejection
         return answer

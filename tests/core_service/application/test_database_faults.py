@@ -1,10 +1,13 @@
 """A database that is there and refuses to write, and one that is far away: K12, K13 (25006), N07."""
 
+import os
 import random
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import psycopg2
 import pytest
@@ -72,6 +75,54 @@ def test_k13_a_server_that_became_read_only_is_a_503(shop: Shop, money_database:
             assert other.submit(_connecting).result() == "DATABASE_UNAVAILABLE"
     assert shop.ask_create(LOCAL, "later", key="k").mark == "created"
     assert shop.notify(order).status == 200
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON payment_events FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.6])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [(LOCAL, None), (LOCAL, "k"), (REMOTE, None), (REMOTE, "k"), ("refund", None), ("refund", "k")],
+)
+def test_v18_a_connection_that_is_cut_while_the_server_goes_on(
+    shop: Shop, money_database: str, kind: str, key: str | None, seconds: float
+) -> None:
+    """The server writes what was asked a moment later, whatever became of its client."""
+    paid = shop.paid()
+    execute(money_database, SLOW.format(seconds=seconds))
+    connections: list[Any] = []
+
+    def ask() -> Any:
+        with database.connection_scope():
+            call = shop.call(key)
+            connections.append(database.database.connection())
+            if kind == "refund":
+                return shop.ask_refund(paid.id, "10.00", "cut", call=call)
+            return shop.ask_create(kind, "cut", call=call)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(lambda: refusal_of(ask))
+        running = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        wait_for(lambda: bool(database.fetch_all(running)))
+        cut(connections[0])
+        answer = asking.result()
+    wait_for(lambda: not database.fetch_all(running))
+    made = count("refunds") if kind == "refund" else count("payment_orders") - 1
+    allowed = {("OK", 1), ("PROVIDER_TIMEOUT", 1)}
+    if kind == REMOTE:
+        allowed.add(("DATABASE_UNAVAILABLE", 0))  # COMMIT had not been sent yet
+    assert (answer, made) in allowed
+
+
+def cut(connection: Any) -> None:
+    """Ends the connection under the driver, as a network does."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as own:
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def test_n07_slow_and_breaking_connections_to_the_database_lose_and_leak_nothing(

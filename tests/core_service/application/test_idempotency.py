@@ -1,9 +1,13 @@
 """Idempotency keys at the use cases: one effect and one answer for each merchant, operation and key."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from core_service.errors import CoreError
-from core_service.storage.database import execute, fetch_all
+from core_service.storage import idempotency as keys
+from core_service.storage.database import execute, fetch_all, transact
 from tests.core_service.fake_provider import Gate, refuse, unknown_after, unknown_before
 from tests.core_service.shop import (
     LOCAL,
@@ -196,3 +200,17 @@ def test_a_stale_close_that_finds_the_order_paid_answers_what_is_stored(shop: Sh
     assert fetch_all("SELECT token, outcome FROM idempotency_keys") == [
         {"token": 2, "outcome": "ORDER_ALREADY_PAID"}
     ]
+
+
+def test_what_follows_a_known_key_waits_for_rows_as_long_as_anything_else(shop: Shop) -> None:
+    scope = keys.Scope(shop.merchant_id, "refund.create", "k")
+
+    def claim() -> bool:
+        return keys.claim(scope, b"1", lease_seconds=30, now=datetime.now(UTC))
+
+    def limits() -> tuple[bool, Any]:
+        return claim(), fetch_all("SHOW lock_timeout")
+
+    first, second = transact(limits), transact(limits)
+    assert (first[0], second[0]) == (True, False)
+    assert first[1] == second[1] == [{"lock_timeout": "500ms"}]

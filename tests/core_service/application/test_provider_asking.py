@@ -1,7 +1,7 @@
 """Workers that ask providers: appointments, one owner, expiry, late money, orders closed before they were opened."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -532,3 +532,19 @@ def test_refunds_have_a_pace_of_their_own(shop: Shop, clock: list[float]) -> Non
     assert provider_asking.ask_due_refunds(10) == 1
     assert shop.order(paid.id).refunded_fen == 500
     assert shop.order(waiting.id).status == "PENDING"
+
+
+def test_appointments_are_made_by_the_clock_of_the_database(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker whose clock is behind would ask again at once, and one ahead too late."""
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # all that is used of it
+            return datetime.now(tz) - timedelta(minutes=10)
+
+    shop.create()
+    monkeypatch.setattr(provider_asking, "datetime", Behind)
+    execute("UPDATE payment_orders SET ask_at = now()")
+    assert [provider_asking.ask_due_orders(5) for _ in range(5)] == [1, 0, 0, 0, 0]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core_service.application import provider_asking
 from core_service.providers.base import PaymentReport, PaymentState, RefundReport, RefundState
 from core_service.storage.database import execute, fetch_all
 from core_service.storage.payment_orders import PaymentOrderRow
@@ -283,3 +284,17 @@ def test_a_refund_notification_that_needs_a_query_has_it_asked(
     body = refund_notice(refund_report(open_refund), needs_query=True)
     assert shop.send(REMOTE, body).status == 200
     assert count("refunds WHERE status = 'PROCESSING' AND ask_at <= now()") == 1
+
+
+@BOTH
+def test_a_paid_order_that_is_said_to_be_closed_is_asked_about_once(
+    shop: Shop, channel: str
+) -> None:
+    order = shop.paid(channel)
+    closed = paid_report(order, state=PaymentState.CLOSED, provider_status="TRADE_CLOSED")
+    assert shop.notify(order, payment_notice(closed)).status == 200
+    assert outcomes()[-1] == "status_mismatch"
+    assert provider_asking.ask_due_orders(5) == 1
+    assert provider_asking.ask_due_orders(5) == 0
+    found = shop.order(order.id)
+    assert (found.status, found.ask_at, count("journals")) == ("SUCCEEDED", None, 1)

@@ -53,8 +53,10 @@ def alipay_sdk(ref: str = "A1", *, as_alipay: bool = False) -> AliPay:
     )
 
 
-def alipay_answer(method: str, fields: dict[str, Any], ref: str = "A1") -> CannedAnswer:
-    node = json.dumps(fields, ensure_ascii=False)
+def alipay_answer(
+    method: str, fields: dict[str, Any], ref: str = "A1", *, is_ascii: bool = False
+) -> CannedAnswer:
+    node = json.dumps(fields, ensure_ascii=is_ascii)
     signature = alipay_sdk(ref, as_alipay=True)._sign(node)
     name = method.replace(".", "_") + "_response"
     body = f'{{"{name}":{node},"sign":"{signature}"}}'

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import pytest
 
 from core_service.outbound_http import ProviderClient
+from core_service.providers.alipay.certificates import root_cert_sn
 from core_service.providers.alipay.page import AlipayPage
 from core_service.providers.base import (
     AccountConfigInvalid,
@@ -285,6 +286,69 @@ def test_a_refund_is_done_only_with_fund_change(
     }
 
 
+@pytest.mark.parametrize("refund_fee", [None, "0.01", "9.99", "-10.00", "x"])
+def test_a_refund_whose_total_is_less_than_itself_is_left_to_the_query(
+    wire: Wire, refund_fee: str | None
+) -> None:
+    fields = TRADE | {"fund_change": "Y"} | ({"refund_fee": refund_fee} if refund_fee else {})
+    wire.answers(alipay_answer(REFUND_CALL, fields))
+    assert wire.refund().state is RefundState.PROCESSING
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"out_trade_no": "po_other"}, {"out_trade_no": ORDER_ID, "out_request_no": "rf_other"}],
+)
+@pytest.mark.parametrize("sub_code", ["ACQ.SELLER_BALANCE_NOT_ENOUGH", "ACQ.TRADE_NOT_EXIST"])
+def test_a_signed_no_about_something_else_is_unknown(
+    wire: Wire, sub_code: str, other: dict[str, str]
+) -> None:
+    no = {"code": "40004", "msg": "Business Failed", "sub_code": sub_code, **other}
+    asked = {REFUND_CALL: wire.refund, REFUND_QUERY: wire.query_refund}
+    if "out_request_no" not in other:
+        asked |= {QUERY: wire.query, CLOSE: wire.close}
+    for method, ask in asked.items():
+        wire.answers(alipay_answer(method, no))
+        with pytest.raises(ProviderUnknown, match="order_mismatch"):
+            ask()
+
+
+def test_a_refund_that_is_not_found_under_another_number_is_unknown(wire: Wire) -> None:
+    found = {"code": "10000", "msg": "Success", "out_trade_no": "po_other", "out_request_no": "x"}
+    wire.answers(alipay_answer(REFUND_QUERY, found))
+    with pytest.raises(ProviderUnknown, match="order_mismatch"):
+        wire.query_refund()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b", "x" * 200_000])
+def test_what_a_no_says_to_people_can_be_stored_whatever_is_in_it(wire: Wire, text: str) -> None:
+    no = {"code": "40004", "sub_code": "ACQ.SELLER_BALANCE_NOT_ENOUGH", "sub_msg": text}
+    wire.answers(alipay_answer(REFUND_CALL, no, is_ascii=True))
+    with pytest.raises(ProviderRefused) as caught:
+        wire.refund()
+    said = caught.value.message
+    assert len(said) <= 300
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("text", ["20\0", "20\ud800"])
+def test_a_number_that_no_database_stores_is_no_answer(wire: Wire, text: str) -> None:
+    fields = TRADE | {"trade_no": text, "trade_status": "TRADE_SUCCESS", "total_amount": "88.88"}
+    wire.answers(alipay_answer(QUERY, fields, is_ascii=True))
+    with pytest.raises(ProviderUnknown, match="malformed_body"):
+        wire.query()
+
+
+def test_a_time_before_all_calendars_is_no_time(wire: Wire) -> None:
+    fields = TRADE | {
+        "trade_status": "TRADE_SUCCESS",
+        "total_amount": "88.88",
+        "send_pay_date": "0001-01-01 00:00:00",
+    }
+    wire.answers(alipay_answer(QUERY, fields))
+    assert wire.query().paid_at is None
+
+
 @pytest.mark.parametrize(
     ("sub_code", "retryable"),
     [
@@ -483,3 +547,20 @@ def test_bad_configurations_name_the_field(
 def test_an_own_gateway_is_for_development(adapter: AlipayPage) -> None:
     config = dict(alipay_account("A1").config) | {"gatewayUrl": "http://127.0.0.1:1/gateway.do"}
     adapter.validate_config(config, allow_custom_base_url=True)
+
+
+@pytest.mark.parametrize("unreadable", ["!!! no base64 !!!", "AAAA"])
+def test_a_bundle_counts_without_what_cannot_be_read(unreadable: str) -> None:
+    roots = KEYS["alipay"]["A2"]["alipay_root_cert"]
+    block = f"-----BEGIN CERTIFICATE-----\n{unreadable}\n-----END CERTIFICATE-----\n"
+    assert root_cert_sn(block + roots + block) == root_cert_sn(roots)
+
+
+@pytest.mark.parametrize("field", ["trade_no", "notify_id", "out_trade_no"])
+def test_a_notification_that_no_database_stores_is_malformed(
+    adapter: AlipayPage, field: str
+) -> None:
+    with pytest.raises(NotificationRejected, match="malformed_body"):
+        adapter.parse_notification(
+            alipay_account("A1"), notification(NOTICE | {field: "20\0"}), now=NOW
+        )

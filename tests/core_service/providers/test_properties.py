@@ -31,7 +31,7 @@ from core_service.providers.wire import (
 from tests.core_service.providers.counterparts import alipay_answer
 from tests.core_service.providers.vectors import KEYS, alipay_account
 
-STRINGS = st.text(st.characters(codec="utf-8"), max_size=30)
+STRINGS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**12), 10**12) | STRINGS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(STRINGS, inner, max_size=4),

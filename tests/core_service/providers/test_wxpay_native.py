@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from wechatpayv3 import utils as wechat_sdk
 
-from core_service.outbound_http import ProviderClient
+from core_service.outbound_http import Answer, ProviderClient
 from core_service.providers import registry
 from core_service.providers.base import (
     AccountConfigInvalid,
@@ -33,6 +33,7 @@ from tests.core_service.providers.counterparts import (
     wechat_answer,
     wechat_certificates_answer,
     wechat_error,
+    wechat_headers,
     wechat_notification,
 )
 from tests.core_service.providers.vectors import CALLBACK_URL, KEYS, wechat_account
@@ -281,6 +282,54 @@ def test_a_signed_error_must_have_a_good_signature(wire: Wire) -> None:
     wire.answers(wechat_answer(refused, status=400))
     with pytest.raises(ProviderRefused):
         wire.create()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b", "x" * 200_000])
+def test_what_a_no_says_to_people_can_be_stored_whatever_is_in_it(wire: Wire, text: str) -> None:
+    body = json.dumps({"code": "PARAM_ERROR", "message": text}).encode()
+    wire.answers(CannedAnswer(400, {}, body))
+    with pytest.raises(ProviderRefused) as caught:
+        wire.create()
+    said = caught.value.message
+    assert len(said) <= 300
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("text", ["weixin://\0", "weixin://\ud800"])
+def test_a_link_that_no_database_stores_is_no_answer(wire: Wire, text: str) -> None:
+    body = json.dumps({"code_url": text}).encode()
+    wire.answers(CannedAnswer(200, wechat_headers(body), body))
+    with pytest.raises(ProviderUnknown, match="malformed"):
+        wire.create()
+
+
+def test_looking_for_new_certificates_takes_no_longer_than_the_call(wire: Wire) -> None:
+    calls: list[float] = []
+    keys, client = keys_of(wire.account), wire.adapter._api._client
+    request = client.request
+
+    def watched(method: str, url: str, **more: Any) -> Answer:
+        calls.append(more["timeout_seconds"])
+        return request(method, url, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(client, "request", watched)
+        unsigned = wechat_error(404, "ORDER_NOT_EXIST")
+        wire.answers(unsigned, unsigned, wechat_error(404, "RESOURCE_NOT_EXISTS"))
+        wire.query(NOW)
+        wire.adapter.query_payment(
+            wire.account,
+            ORDER_ID,
+            amount_fen=8888,
+            now=NOW + timedelta(hours=13),
+            timeout_seconds=1.0,
+        )
+        assert wire.paths()[-1] == "/v3/certificates"
+        assert calls[-1] <= 1.0
+        with keys.platform.refreshing:  # somebody else is looking, and it takes long
+            wire.answers(unsigned)
+            wire.query(NOW + timedelta(hours=26))
+        assert len(calls) == 4
 
 
 # ---- orders -------------------------------------------------------------------------------------

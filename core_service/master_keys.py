@@ -8,6 +8,7 @@ import base64
 import binascii
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from types import MappingProxyType
 
 MASTER_KEY_BYTES = 32
 MAX_KEY_ID_BYTES = 64
+_NUMBERED = re.compile(r"k([0-9]{1,9})")
 
 Ring = Mapping[str, bytes]
 """Key id → 32 bytes, the writing key first."""
@@ -70,9 +72,9 @@ class KeyFile:
         """Put a fresh key first, under an id that the ring never had; return the new ring."""
         with self._exclusive():
             ring = self.load()
-            number = len(ring) + 1
-            while f"k{number}" in ring:
-                number += 1
+            # The writing key has the highest number and cannot be dropped, so no number comes twice.
+            numbers = [int(match[1]) for key_id in ring if (match := _NUMBERED.fullmatch(key_id))]
+            number = 1 + max(numbers, default=len(ring))
             fresh = {f"k{number}": secrets.token_bytes(MASTER_KEY_BYTES), **ring}
             self._replace(fresh)
         return self.load()
@@ -94,6 +96,10 @@ class KeyFile:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
+            kept = self.path.stat()
+            # Whoever rotates, perhaps root, leaves it to the account that runs the core.
+            if (kept.st_uid, kept.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(handle, kept.st_uid, kept.st_gid)
             file.write(f"{ring_text(ring)}\n")
             file.flush()
             os.fsync(file.fileno())

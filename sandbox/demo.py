@@ -5,7 +5,6 @@ exit status is 0 only if all of it happened.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import urllib3
 
-from sandbox.seed import env_path, read_env
+from sandbox.seed import base_url, env_path, read_env
 from sandbox.settings import load_settings
 from sandbox.shop import Shop
 
@@ -179,7 +178,7 @@ def _expect(holds: object, text: str) -> None:
 @contextmanager
 def _running_stack(story: Story) -> Iterator[None]:
     """The stack that runs already, or one of our own that is stopped at the end."""
-    base = os.environ.get("NOVAPAY_PUBLIC_BASE_URL", "http://127.0.0.1:8000")
+    base = base_url()
     if read_env() and _is_up(base):
         story.tell(f"using the stack at {base}")
         yield

@@ -62,7 +62,7 @@ def seed() -> dict[str, str]:
         _create_account(channel, configuration)
     credential = novapay("credentials", "create", "--merchant", MERCHANT)
     return {
-        "NOVAPAY_DEMO_BASE": os.environ.get("NOVAPAY_PUBLIC_BASE_URL", "http://127.0.0.1:8000"),
+        "NOVAPAY_DEMO_BASE": base_url(),
         "NOVAPAY_DEMO_MERCHANT": MERCHANT,
         "NOVAPAY_DEMO_KEY": credential["keyId"],
         "NOVAPAY_DEMO_SECRET": credential["secret"],
@@ -93,6 +93,12 @@ def novapay(*arguments: str, stdin: str = "") -> Any:
     if done.returncode:
         raise CommandFailed(f"novapay {arguments[0]} {arguments[1]}: {done.stderr.strip()}")
     return json.loads(done.stdout)
+
+
+def base_url() -> str:
+    """Where the edge answers, as the core says it too."""
+    bind = os.environ.get("NOVAPAY_HTTP_BIND", "127.0.0.1:8000")
+    return os.environ.get("NOVAPAY_PUBLIC_BASE_URL", f"http://{bind}")
 
 
 def env_path() -> Path:

@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from core_service.application import key_rotation
 from core_service.bootstrap import secret_box
@@ -57,7 +58,8 @@ def drop(arguments: Namespace) -> int:
             raise CommandFailed(f"there is no key {key_id}; the keys are {', '.join(ring)}")
         if key_id == next(iter(ring)) or sealed_values.is_in_use(key_id):
             raise CommandFailed(f"key {key_id} is in use: run `novapay keys rotate` first")
-        left = KeyFile(settings.encryption_keys_file).drop(key_id)
+        with _writable(settings.encryption_keys_file):
+            left = KeyFile(settings.encryption_keys_file).drop(key_id)
     if arguments.json:
         print(json.dumps({"dropped": key_id, "keys": list(left)}))
     else:
@@ -73,8 +75,20 @@ def _add_writing_key(settings: Settings) -> None:
             " a new one before it (id:…, made with `openssl rand -base64 32`), restart every core"
             " and worker, and run this again"
         )
-    ring = KeyFile(path).add_writing_key()
+    with _writable(path):
+        ring = KeyFile(path).add_writing_key()
     _say(f"key {next(iter(ring))} was made and writes from now; keep a copy of {path}")
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandFailed(
+            f"{path} cannot be replaced ({error}): run this where its folder may be written, and give the new file to"
+            " every core and worker"
+        ) from error
 
 
 @contextmanager

@@ -76,7 +76,10 @@ def pending(database_url: str, folder: Path = MIGRATIONS) -> list[str]:
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     """Read the files of `folder` in order; each has a number of its own, and a number may be unused."""
     migrations: list[Migration] = []
-    for path in sorted(folder.glob("*.sql")):
+    paths = sorted(folder.glob("*.sql"))
+    if not paths:
+        raise MigrationError(f"{folder} holds no migrations: this installation is not whole")
+    for path in paths:
         number = path.name.split("_")[0]
         if not (number.isdecimal() and len(number) == 4):
             raise MigrationError(f"{path.name} should begin with a number of four digits")

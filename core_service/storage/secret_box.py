@@ -93,6 +93,15 @@ class SecretBox:
         """Data key and secret."""
         if envelope.key_id not in self._keys:
             self._look_for_newer_keys()
+        try:
+            return self._opened_now(envelope, place)
+        except SecretUnreadable:
+            # Another key may have this id by now.
+            if not self._look_for_newer_keys():
+                raise
+            return self._opened_now(envelope, place)
+
+    def _opened_now(self, envelope: _Envelope, place: Place) -> tuple[bytes, bytes]:
         wrapping_key = self._keys.get(envelope.key_id)
         if wrapping_key is None:
             raise SecretUnreadable(
@@ -108,10 +117,11 @@ class SecretBox:
                 f"master key {envelope.key_id!r} does not open this value here"
             ) from failure
 
-    def _look_for_newer_keys(self) -> None:
+    def _look_for_newer_keys(self) -> bool:
         newer = self._newer_ring() if self._newer_ring else None
         if newer is not None:
             self._take(newer)
+        return newer is not None
 
     def _take(self, ring: Ring) -> None:
         # One assignment: other threads see the old ring or the new one.

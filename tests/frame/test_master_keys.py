@@ -1,5 +1,6 @@
 """The ring of master keys in its file."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -38,3 +39,27 @@ def test_a_dropped_key_is_gone_and_its_id_is_not_given_to_another(path: Path) ->
     file.add_writing_key()
     assert list(file.drop("k2")) == ["k3", "k1"]
     assert list(file.add_writing_key()) == ["k4", "k3", "k1"]
+
+
+def test_an_id_is_not_given_again_however_few_keys_are_left(path: Path) -> None:
+    file = KeyFile(path)
+    for number in (2, 3, 4):
+        file.add_writing_key()
+        file.drop(f"k{number - 1}")
+    assert list(file.add_writing_key()) == ["k5", "k4"]
+
+
+def test_a_ring_with_names_of_its_own_gets_numbered_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(ring_text({"main": b"m" * 32}))
+    file = KeyFile(path)
+    assert list(file.add_writing_key()) == ["k2", "main"]
+    assert list(file.add_writing_key()) == ["k3", "k2", "main"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can rotate for another account")
+def test_the_file_stays_with_its_account(path: Path) -> None:
+    os.chown(path, 12345, 12346)
+    KeyFile(path).add_writing_key()
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o600)

@@ -124,3 +124,10 @@ def test_a_file_that_came_later_is_applied_whatever_its_number(
 def test_a_database_out_of_reach_is_said_in_words() -> None:
     with pytest.raises(migrator.MigrationError, match="cannot be reached"):
         migrator.migrate("postgresql://nobody:wrong@127.0.0.1:1/nowhere")
+
+
+def test_an_installation_without_its_migrations_is_not_up_to_date(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(migrator.MigrationError, match="not whole"):
+        migrator.migrate(empty_database_url, tmp_path)

@@ -4,6 +4,8 @@ import base64
 import configparser
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -235,3 +237,39 @@ def test_the_image_holds_every_package() -> None:
     text = (DEPLOY / "Containerfile").read_text()
     for folder in ("core_service", "rest_edge", "admin", "generated"):
         assert f"COPY {folder} {folder}" in text
+
+
+def test_the_image_starts_with_what_it_holds(tmp_path: Path) -> None:
+    """With the packages of this environment in place of those that it installs."""
+    for line in (DEPLOY / "Containerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            _, source, target = line.split()
+            (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
+            copy(ROOT / source, tmp_path / target)
+    venv, here = tmp_path / ".venv", Path(sys.prefix)
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin/python").symlink_to(sys.executable)
+    (venv / "lib").symlink_to(here / "lib")
+    shutil.copy2(here / "pyvenv.cfg", venv)
+    starter = runpy.run_path(str(tmp_path / "novapay"))
+    stamp = starter["stamp_of"](
+        tmp_path / "requirements/run.lock", starter["source_roots"](tmp_path)
+    )
+    starter["stamp_path"](venv).write_text(stamp)
+    started = subprocess.run(
+        [tmp_path / "novapay", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert started.returncode == 0, started.stderr
+    assert "doctor" in started.stdout
+
+
+def test_units_on_one_machine_have_ports_of_their_own() -> None:
+    """A file of the environment wins over the unit's own lines."""
+    ports = []
+    for path in UNITS:
+        text = path.read_text()
+        for file in re.findall(r"EnvironmentFile=/etc/novapay/(\S+)", text):
+            assert "NOVAPAY_METRICS_BIND" not in (DEPLOY / "systemd" / file).read_text()
+        ports += re.findall(r"^Environment=NOVAPAY_METRICS_BIND=(\S+)$", text, re.MULTILINE)
+    assert len(ports) == len(set(ports)) == len(UNITS)

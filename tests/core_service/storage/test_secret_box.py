@@ -88,3 +88,12 @@ def test_s07_what_is_sealed_after_a_rotation_has_the_new_key() -> None:
     rings = [{"k2": NEW, "k1": OLD}]
     box = SecretBox({"k1": OLD}, lambda: rings.pop() if rings else None)
     assert SecretBox.key_id_of(box.seal(b"secret", PLACE)) == "k2"
+
+
+def test_s07_another_key_under_an_old_id_is_found_without_a_restart() -> None:
+    """A file put back or made anew beside a process that runs."""
+    rings = [{"k1": NEW}]
+    running = SecretBox({"k1": OLD}, lambda: rings.pop() if rings else None)
+    assert running.open(SecretBox({"k1": NEW}).seal(b"secret", PLACE), PLACE) == b"secret"
+    with pytest.raises(SecretUnreadable):
+        running.open(SecretBox({"k1": OLD}).seal(b"secret", PLACE), PLACE)

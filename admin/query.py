@@ -1,5 +1,7 @@
 """What a page reads from its address: times, choices and switches, as fields of a request."""
 
+import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -7,7 +9,24 @@ from google.protobuf.message import Message
 
 from admin.layout.formats import ZONE
 from admin.visit import Visit
-from core_service.errors import FieldViolation, invalid_request
+from core_service.errors import CoreError, Family, FieldViolation, invalid_request
+from core_service.schema import method_named
+
+_BESIDE_DIGITS = re.compile(r"[¥￥,，\s]")
+
+_OF_A_FILTER = (Family.INVALID_ARGUMENT, Family.NOT_FOUND)
+"""Not understood, or a merchant that there is not."""
+
+
+async def ask_for_list(visit: Visit, rpc: str, wanted_of: Callable[[Visit], Message]) -> Any:
+    """The list that the address asks for; when one of its filters is refused, an empty one, and the page shows why."""
+    try:
+        return await visit.call(rpc, wanted_of(visit))
+    except CoreError as error:
+        if error.family not in _OF_A_FILTER:
+            raise
+        visit.failure = error
+        return method_named(rpc).response_type()
 
 
 def put_texts(visit: Visit, message: Message, *names: str) -> None:
@@ -16,6 +35,13 @@ def put_texts(visit: Visit, message: Message, *names: str) -> None:
         value = visit.query.get(name, "").strip()
         if value:
             setattr(message, name, value)
+
+
+def put_amount(visit: Visit, message: Message, name: str) -> None:
+    """The same for an amount, as it is written or as the pages show it: `¥1,280.00`."""
+    value = _BESIDE_DIGITS.sub("", visit.query.get(name, ""))
+    if value:
+        setattr(message, name, value)
 
 
 def put_switches(visit: Visit, message: Message, *names: str) -> None:

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=("serve", "work", "migrate", "check-config"))
     command = parser.parse_args(arguments).command
     try:
-        settings = Settings.load(os.environ)
+        settings = Settings.load(os.environ, serves_grpc=command in ("serve", "check-config"))
     except SettingsError as error:
         return _refused(*error.problems)
     if command == "check-config":

@@ -166,10 +166,7 @@ def prepare(settings: Settings, database_url: str, *, max_connections: int) -> S
             f"the database lacks {', '.join(pending)}; run `novapay migrate` and start again"
         )
     box = secret_box(settings)
-    try:
-        system_config.configure(settings.system_config_defaults)
-    except ValueError as problem:
-        raise StartRefused(str(problem)) from None
+    system_config.configure(settings.system_config_defaults)
     with connection_scope():
         _ensure_readable(box)
         system_config.refresh_now()
@@ -211,6 +208,9 @@ def _write_request_log() -> None:
 def _server_tls(tls: GrpcTls | None) -> ServerTls | None:
     if tls is None:
         return None
+    if tls.certificate is None or tls.key is None:
+        # Settings for callers, which have none: never without TLS when TLS was meant.
+        raise StartRefused("NOVAPAY_GRPC_TLS_CERT and NOVAPAY_GRPC_TLS_KEY are needed to serve")
     return ServerTls(
         certificate=tls.certificate.read_bytes(),
         private_key=tls.key.read_bytes(),

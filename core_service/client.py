@@ -24,7 +24,7 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 STATUS_DETAILS = "grpc-status-details-bin"
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_metadata_size", metadata.MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", metadata.MAX_METADATA_BYTES),
     # A core that comes back is found at once; connecting to a black hole ends after a second.
@@ -80,9 +80,17 @@ class ClientTls:
     server_ca: bytes
     certificate: bytes | None = None
     private_key: bytes | None = None
+    server_name: str | None = None
+    """What the core's certificate must name; None: the host that is called."""
 
     def credentials(self) -> grpc.ChannelCredentials:
         return grpc.ssl_channel_credentials(self.server_ca, self.private_key, self.certificate)
+
+    def options(self) -> tuple[tuple[str, int | str], ...]:
+        """Of a channel with these credentials."""
+        if self.server_name is None:
+            return CHANNEL_OPTIONS
+        return (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", self.server_name))
 
 
 class EdgeChannels:
@@ -220,7 +228,7 @@ def service_channel(
     if tls is None:
         channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
     else:
-        channel = grpc.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+        channel = grpc.secure_channel(address, tls.credentials(), options=tls.options())
     return channel if token is None else grpc.intercept_channel(channel, _AsService(token))
 
 
@@ -301,7 +309,7 @@ def _serialize(message: Message) -> bytes:
 def _aio_channel(address: str, tls: ClientTls | None) -> grpc.aio.Channel:
     if tls is None:
         return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=tls.options())
 
 
 class _AsService(grpc.UnaryUnaryClientInterceptor):

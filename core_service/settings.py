@@ -11,10 +11,15 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from core_service.master_keys import Ring, new_ring, parse_ring, ring_text
 
@@ -48,6 +53,23 @@ SYSTEM_CONFIG_DEFAULTS: Mapping[str, int] = MappingProxyType(
 )
 """Runtime settings: the environment may give another default, a row in the database overrides."""
 
+SYSTEM_CONFIG_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "PAYMENT_EXPIRE_MINUTES": (1, 7 * 24 * 60),
+        # What `domain.signature` takes; nonces are kept as long.
+        "MERCHANT_SIGNATURE_MAX_AGE_SECONDS": (1, 3600),
+        # A lease that ends while its holder may still be at work would let a second run begin: more than the ten
+        # seconds that the edge gives a call at most, and five to spare.
+        "IDEMPOTENCY_LEASE_SECONDS": (16, 3600),
+        "IDEMPOTENCY_RETENTION_DAYS": (1, 365),
+        "CALLBACK_TIMEOUT_MS": (100, 60_000),
+        "CALLBACK_MAX_ATTEMPTS": (1, 100),
+        "CALLBACK_RETRY_INTERVAL_SECONDS": (1, 43_200),
+        "SETTLEMENT_HOLD_DAYS": (0, 365),
+    }
+)
+"""Smallest and largest value of each, wherever it comes from."""
+
 
 class SettingsError(Exception):
     """What is wrong with the environment; `problems` names each setting and what it should be."""
@@ -69,10 +91,11 @@ class Environment(StrEnum):
 class GrpcTls:
     """PEM files of TLS between the core and its callers; `client_*` makes it mutual."""
 
-    certificate: Path
-    key: Path
+    certificate: Path | None
+    """The core's; callers on machines of their own have neither it nor its key."""
+    key: Path | None
     ca: Path | None
-    """Authority that callers check the core against; None: the system's."""
+    """Authority that callers check the core against; None: the core's certificate itself."""
     client_ca: Path | None
     """Authority of the certificates that callers must show; None: none is asked for."""
     client_certificate: Path | None
@@ -127,10 +150,15 @@ class Settings:
         return self.environment is Environment.PRODUCTION
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the environment; raises SettingsError with all problems."""
+    def load(
+        cls, environ: Mapping[str, str] = os.environ, *, serves_grpc: bool = False
+    ) -> "Settings":
+        """Read the environment; raises SettingsError with all problems.
+
+        `serves_grpc`: with what only a program needs that listens for calls, not one that makes them.
+        """
         reader = _Reader(environ)
-        settings = _read(reader)
+        settings = _read(reader, serves_grpc=serves_grpc)
         if settings.is_production:
             reader.problems += _development_defaults(settings, environ)
         if reader.problems:
@@ -144,6 +172,15 @@ def parse_bind(text: str) -> tuple[str, int]:
     if not separator or not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
         raise ValueError("must be host:port, like 127.0.0.1:8000")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def parse_within(text: str, minimum: int, maximum: int) -> int:
+    """Read a whole number; raises ValueError that says which are taken."""
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)):
+        number = int(text)
+        if minimum <= number <= maximum:
+            return number
+    raise ValueError(f"must be a whole number from {minimum} to {maximum}")
 
 
 class _Reader:
@@ -179,26 +216,27 @@ class _Reader:
             self.problems.append(f"{name}={text}: {error}")
             return fallback
 
-    def file(self, name: str) -> Path | None:
-        """A file that exists, or None when unset."""
+    def path(self, name: str) -> Path | None:
+        """A path, or None when unset."""
         text = self.text(name)
-        if not text:
-            return None
-        if not Path(text).is_file():
-            self.problems.append(f"{name}={text}: there is no such file")
-        return Path(text)
+        return Path(text) if text else None
 
 
-def _read(reader: _Reader) -> Settings:
+def _read(reader: _Reader, *, serves_grpc: bool) -> Settings:
     environment = reader.parsed(
         "NOVAPAY_ENV", "development", _environment, fallback=Environment.PRODUCTION
     )
     is_production = environment is Environment.PRODUCTION
     data_dir = Path(reader.text("NOVAPAY_DATA_DIR", ".novapay")).absolute()
     http_bind = reader.parsed("NOVAPAY_HTTP_BIND", "127.0.0.1:8000", _host_and_port, "")
-    grpc_bind = reader.parsed("NOVAPAY_GRPC_BIND", "127.0.0.1:50051", _grpc_address, "")
+    grpc_bind = reader.parsed(
+        "NOVAPAY_GRPC_BIND",
+        "127.0.0.1:50051",
+        _served_grpc_address if serves_grpc else _grpc_address,
+        "",
+    )
     one_core = 1 if grpc_bind.startswith("unix:") else MAX_PROCESSES
-    cpus = os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0))
     return Settings(
         environment=environment,
         data_dir=data_dir,
@@ -208,7 +246,7 @@ def _read(reader: _Reader) -> Settings:
             "NOVAPAY_PREPARED_STATEMENTS", "on", _on_or_off, fallback=True
         ),
         grpc_bind=grpc_bind,
-        grpc_tls=_grpc_tls(reader),
+        grpc_tls=_grpc_tls(reader, serves_grpc=serves_grpc),
         grpc_token=_grpc_token(reader, data_dir),
         sandbox_bind=reader.parsed("NOVAPAY_SANDBOX_BIND", "127.0.0.1:8010", _host_and_port, ""),
         metrics_bind=reader.parsed("NOVAPAY_METRICS_BIND", "", _optional_bind, None),
@@ -222,7 +260,7 @@ def _read(reader: _Reader) -> Settings:
             "NOVAPAY_OUTBOUND_ALLOW", "" if is_production else "127.0.0.0/8", parse_networks, ()
         ),
         # A core costs about twice the processor time of the edge, and one process uses one core.
-        core_processes=_processes(reader, "CORE", min(cpus, one_core), one_core),
+        core_processes=_processes(reader, "CORE", cpus, one_core),
         edge_processes=_processes(reader, "EDGE", max(1, cpus // 2)),
         worker_processes=_processes(reader, "WORKER", max(1, cpus // 4)),
         credential_rate_limit=reader.parsed(
@@ -290,8 +328,21 @@ def _optional_bind(text: str) -> str | None:
 def _grpc_address(text: str) -> str:
     if not text.startswith("unix:"):
         return _host_and_port(text)
-    if len(os.fsencode(text.removeprefix("unix:"))) > MAX_UNIX_PATH_BYTES:
+    path = text.removeprefix("unix:")
+    if not path:
+        raise ValueError("must be host:port, or unix:PATH")
+    if len(os.fsencode(path)) > MAX_UNIX_PATH_BYTES:
         raise ValueError(f"the path of a socket may have {MAX_UNIX_PATH_BYTES} bytes")
+    return text
+
+
+def _served_grpc_address(text: str) -> str:
+    if _grpc_address(text).startswith("unix:"):
+        directory = Path(text.removeprefix("unix:")).parent
+        if not directory.is_dir():
+            raise ValueError(f"there is no directory {directory}")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise ValueError(f"this account cannot make a socket in {directory}")
     return text
 
 
@@ -322,22 +373,76 @@ def _database_url(reader: _Reader) -> str | None:
     return url or None
 
 
-def _grpc_tls(reader: _Reader) -> GrpcTls | None:
+def _grpc_tls(reader: _Reader, *, serves_grpc: bool) -> GrpcTls | None:
+    prefix = "NOVAPAY_GRPC_TLS_"
     names = ("CERT", "KEY", "CA", "CLIENT_CA", "CLIENT_CERT", "CLIENT_KEY")
-    files = {name: reader.file(f"NOVAPAY_GRPC_TLS_{name}") for name in names}
-    certificate, key = files["CERT"], files["KEY"]
-    if certificate and key:
-        return GrpcTls(
-            certificate=certificate,
-            key=key,
-            ca=files["CA"],
-            client_ca=files["CLIENT_CA"],
-            client_certificate=files["CLIENT_CERT"],
-            client_key=files["CLIENT_KEY"],
-        )
-    if any(files.values()):
-        reader.problems.append("NOVAPAY_GRPC_TLS_CERT and NOVAPAY_GRPC_TLS_KEY are needed for TLS")
-    return None
+    files = {name: reader.path(f"{prefix}{name}") for name in names}
+    if not any(files.values()):
+        return None
+    for pair in (("CERT", "KEY"), ("CLIENT_CERT", "CLIENT_KEY")):
+        if len([name for name in pair if files[name]]) == 1:
+            reader.problems.append(f"{prefix}{pair[0]} and {prefix}{pair[1]} go together")
+    if serves_grpc:
+        if not files["CERT"] and not files["KEY"]:
+            reader.problems.append(
+                f"{prefix}CERT and {prefix}KEY are needed to serve gRPC with TLS"
+            )
+        if files["CLIENT_CA"] and not files["CLIENT_CERT"] and not files["CLIENT_KEY"]:
+            reader.problems.append(
+                f"{prefix}CLIENT_CERT and {prefix}CLIENT_KEY are needed with {prefix}CLIENT_CA:"
+                " whether the core is ready is asked over gRPC too"
+            )
+    elif not files["CA"] and not files["CERT"]:
+        reader.problems.append(f"{prefix}CA is needed: the core's certificate is checked with it")
+    # Its key, and whom it believes, are the core's own business: no caller need be able to read them.
+    for name in ("CERT", "CA", "CLIENT_CERT", *(("CLIENT_CA",) if serves_grpc else ())):
+        _check_certificate(reader, f"{prefix}{name}")
+    for name in ("CLIENT_", *(("",) if serves_grpc else ())):
+        _check_key(reader, f"{prefix}{name}KEY", files[f"{name}CERT"])
+    return GrpcTls(
+        certificate=files["CERT"],
+        key=files["KEY"],
+        ca=files["CA"],
+        client_ca=files["CLIENT_CA"],
+        client_certificate=files["CLIENT_CERT"],
+        client_key=files["CLIENT_KEY"],
+    )
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """The first certificate of a PEM file; raises ValueError."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())[0]
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError("must be a file with a certificate in PEM form") from None
+
+
+def _check_certificate(reader: _Reader, name: str) -> None:
+    if reader.text(name):
+        reader.parsed(name, "", lambda text: read_certificate(Path(text)), None)
+
+
+def _check_key(reader: _Reader, name: str, certificate: Path | None) -> None:
+    """A key in PEM form without a password, of its certificate unless that is wrong itself."""
+
+    def parse(text: str) -> None:
+        try:
+            key = load_pem_private_key(Path(text).read_bytes(), None)
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from None
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ValueError("must be a file with a key in PEM form, without a password") from None
+        try:
+            of_certificate = certificate and read_certificate(certificate).public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            return
+        if of_certificate and of_certificate != key.public_key():
+            raise ValueError(f"is not the key of {certificate}")
+
+    if reader.text(name):
+        reader.parsed(name, "", parse, None)
 
 
 def _grpc_token(reader: _Reader, data_dir: Path) -> str:
@@ -412,6 +517,7 @@ def _processes(reader: _Reader, kind: str, default: int, most: int = MAX_PROCESS
         why = " (two servers cannot share one unix socket)" if most == 1 else ""
         raise ValueError(f"must be a number from 1 to {most}{why}")
 
+    default = min(default, most)
     return reader.parsed(f"NOVAPAY_{kind}_PROCESSES", str(default), parse, default)
 
 
@@ -442,14 +548,17 @@ DEMO_ADMIN: Mapping[str, str] = MappingProxyType(
 
 
 def _system_config(reader: _Reader) -> Mapping[str, str]:
-    def parse(text: str) -> str:
-        if not text.isdecimal() or not int(text) <= 2**31 - 1:
-            raise ValueError("must be a whole number")
-        return text
-
     return MappingProxyType(
         {
-            key: reader.parsed(key, str(default), parse, str(default))
+            key: str(
+                reader.parsed(
+                    key,
+                    str(default),
+                    partial(parse_within, minimum=minimum, maximum=maximum),
+                    default,
+                )
+            )
             for key, default in SYSTEM_CONFIG_DEFAULTS.items()
+            for minimum, maximum in [SYSTEM_CONFIG_BOUNDS[key]]
         }
     )

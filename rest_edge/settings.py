@@ -12,6 +12,7 @@ from core_service.client import ClientTls
 CORE_THREADS_PER_PROCESS = 16
 """Calls that one core process works on at once; the edge lets no more than that through."""
 
+MAX_PORT = 65535
 MAX_PROCESSES = 64
 MAX_CHANNELS = 64
 CHANNELS_PER_CORE_PROCESS = 8
@@ -61,9 +62,11 @@ class Settings:
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the environment; raises InvalidSettings."""
     problems: list[str] = []
-    cpus = os.cpu_count() or 1
-    http_bind = environ.get("NOVAPAY_HTTP_BIND") or "127.0.0.1:8000"
-    core_address = environ.get("NOVAPAY_GRPC_BIND") or "127.0.0.1:50051"
+    cpus = len(os.sched_getaffinity(0))
+    http_bind = _address(environ, "NOVAPAY_HTTP_BIND", "127.0.0.1:8000", problems)
+    core_address = _address(environ, "NOVAPAY_GRPC_BIND", "127.0.0.1:50051", problems)
+    # The command that starts us opens that port; it reads no settings but these.
+    _address(environ, "NOVAPAY_METRICS_BIND", "127.0.0.1:9100", problems)
     base = environ.get("NOVAPAY_PUBLIC_BASE_URL") or _local_url(http_bind)
     settings = Settings(
         http_bind=http_bind,
@@ -77,9 +80,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             environ, "CORE", 1 if core_address.startswith("unix:") else cpus, problems
         ),
     )
-    parts = urlsplit(settings.public_base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        problems.append("NOVAPAY_PUBLIC_BASE_URL must be an http or https address")
+    if not _is_web_address(settings.public_base_url):
+        problems.append(f"NOVAPAY_PUBLIC_BASE_URL={base}: must be an http or https address")
     if settings.environment not in ("development", "test", "production"):
         problems.append("NOVAPAY_ENV must be development, test or production")
     if settings.environment == "production" and not settings.is_https:
@@ -87,6 +89,30 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise InvalidSettings("; ".join(problems))
     return settings
+
+
+def _address(environ: Mapping[str, str], name: str, default: str, problems: list[str]) -> str:
+    """host:port, for gRPC also unix:PATH; the default instead of one that is neither."""
+    text = environ.get(name) or default
+    is_grpc = name == "NOVAPAY_GRPC_BIND"
+    if is_grpc and text.startswith("unix:") and text != "unix:":
+        return text
+    host, _, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= MAX_PORT
+    if is_port and host and host.startswith("[") == host.endswith("]"):
+        return text
+    problems.append(
+        f"{name}={text}: must be host:port{', or unix:PATH' if is_grpc else ''}, like {default}"
+    )
+    return default
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
 
 
 def _local_url(bind: str) -> str:

@@ -45,8 +45,8 @@ templates.filters.update(
 )
 
 
-def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Reply:
-    """A page from a template of `admin`, such as `operator/settings.html`.
+def render(visit: Visit, template: str, *, status: int | None = None, **values: Any) -> Reply:
+    """A page from a template of `admin`, such as `operator/settings.html`; `status` is that of a refusal it shows.
 
     Beside `values` it knows `ui` (the macros), `visit`, `t` (texts), `may` (an RPC), `here` (this address, changed) and
     `anomaly_detail`.
@@ -61,6 +61,8 @@ def render(visit: Visit, template: str, *, status: int = 200, **values: Any) -> 
         "anomaly_detail": partial(anomaly_detail, visit),
         "failure": error_view(visit.failure, visit) if visit.failure is not None else None,
     }
+    if status is None:
+        status = STATUS_BY_FAMILY[visit.failure.family] if visit.failure is not None else 200
     macros = templates.get_template("layout/macros.html").make_module(known)
     page = templates.get_template(template).render(ui=macros, **known, **values)
     return Reply(status=status, body=page.encode("utf-8"))

@@ -3,12 +3,26 @@
 from admin.console import Family
 from admin.layout.view import render
 from admin.page import Page
-from admin.query import put_switches, put_texts
+from admin.query import ask_for_list, put_switches, put_texts
 from admin.visit import Reply, Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
 KINDS = ("LATE_PAYMENT", "DUPLICATE_PAYMENT", "AMOUNT_MISMATCH", "REFUND_STUCK")
 RESOLVE = "PaymentService.ResolveAnomaly"
+
+
+def wanted_of(visit: Visit) -> payments.ListAnomaliesRequest:
+    """What the address asks for."""
+    wanted = payments.ListAnomaliesRequest()
+    put_texts(visit, wanted, "merchant_code", "kind", "page_token")
+    put_switches(visit, wanted, "resolved")
+    return wanted
+
+
+def _scope_of(visit: Visit) -> payments.GetOverviewRequest:
+    scope = payments.GetOverviewRequest()
+    put_texts(visit, scope, "merchant_code")
+    return scope
 
 
 class Anomalies(Page):
@@ -19,19 +33,15 @@ class Anomalies(Page):
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of it, with what is stuck without anybody having said so."""
-        wanted = payments.ListAnomaliesRequest()
-        put_texts(visit, wanted, "merchant_code", "kind", "page_token")
-        put_switches(visit, wanted, "resolved")
-        found = await visit.call(self.rpc, wanted)
-        scope = payments.GetOverviewRequest(merchant_code=wanted.merchant_code)
-        overview = await visit.call("PaymentService.GetOverview", scope)
+        found = await ask_for_list(visit, self.rpc, wanted_of)
+        overview = await ask_for_list(visit, "PaymentService.GetOverview", _scope_of)
         return render(
             visit,
             "operator/anomalies.html",
             found=found,
             kinds=KINDS,
             stuck=overview.stuck,
-            is_resolved=wanted.resolved,
+            is_resolved=visit.query.get("resolved") == "true",
         )
 
     async def do_resolve(self, visit: Visit, **_params: str) -> Reply:

@@ -2,17 +2,26 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC
-from typing import Any
 
 from admin import csv_file
 from admin.console import Family
 from admin.layout import story
-from admin.layout.formats import ZONE, enum
+from admin.layout.formats import enum
 from admin.layout.view import render
+from admin.operator.merchant_tabs import merchant_of, merchant_path
 from admin.page import Page
-from admin.query import put_choice, put_switches, put_texts, put_times
+from admin.query import (
+    ask_for_list,
+    put_amount,
+    put_choice,
+    put_switches,
+    put_texts,
+    put_times,
+)
 from admin.visit import Reply, Visit
+from core_service.errors import CoreError
+from core_service.errors import Family as ErrorFamily
+from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.payments.v1 import payment_service_pb2 as payments
 from novapay.refunds.v1 import refund_service_pb2 as refunds
 
@@ -27,7 +36,8 @@ RETRY = "PaymentService.RetryCallback"
 def wanted_of(visit: Visit) -> payments.ListPaymentOrdersRequest:
     """What the address asks for. Raises INVALID_REQUEST."""
     wanted = payments.ListPaymentOrdersRequest()
-    put_texts(visit, wanted, "merchant_code", "search", "channel_code", "amount", "page_token")
+    put_texts(visit, wanted, "merchant_code", "search", "channel_code", "page_token")
+    put_amount(visit, wanted, "amount")
     put_choice(visit, wanted, "status")
     put_times(visit, wanted, "created_from", "created_to")
     put_switches(visit, wanted, "late", "stuck")
@@ -35,82 +45,80 @@ def wanted_of(visit: Visit) -> payments.ListPaymentOrdersRequest:
 
 
 class Orders(Page):
-    """The list; a search that finds one order goes straight to it."""
+    """The list; a search that finds one thing goes straight to it."""
 
     path = "/admin/orders"
     rpc = "PaymentService.ListPaymentOrders"
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of it."""
-        wanted = wanted_of(visit)
-        found = await visit.call(self.rpc, wanted)
+        found = await ask_for_list(visit, self.rpc, wanted_of)
         channels = await visit.call("PaymentService.ListChannels", payments.ListChannelsRequest())
-        is_only = len(found.orders) == 1 and not found.next_page_token
-        if wanted.search and not wanted.page_token and is_only:
-            return visit.redirect(f"{self.path}/{found.orders[0].id}")
+        number = visit.query.get("search", "").strip()
+        if number and not visit.query.get("page_token") and visit.failure is None:
+            if len(found.orders) == 1 and not found.next_page_token:
+                return visit.redirect(f"{self.path}/{found.orders[0].id}")
+            place = "" if found.orders else await self.place_of(visit, number)
+            if place:
+                return visit.redirect(place)
         return render(
             visit,
             "operator/orders.html",
             found=found,
             statuses=STATUSES,
             channels=channels.channels,
-            csv_path=visit.here(page_token=None).replace(self.path, f"{self.path}.csv", 1),
             most_rows=csv_file.MOST_ROWS,
         )
 
+    async def place_of(self, visit: Visit, number: str) -> str:
+        """The page of what is no order: an account, an API key or a merchant; empty when there is none."""
+        if not visit.may("MerchantService.ListMerchants"):
+            return ""
+        own_id = number.lower()
+        if own_id.startswith(("acc_", "npk_")):
+            request = merchants.ListMerchantsRequest(search=own_id, page_size=1)
+            owners = (await visit.call("MerchantService.ListMerchants", request)).merchants
+            more = ("accounts", own_id) if own_id.startswith("acc_") else ("credentials",)
+            return merchant_path(owners[0].code, *more) if owners else ""
+        try:
+            return merchant_path((await merchant_of(visit, number)).code)
+        except CoreError as error:
+            if error.family not in (ErrorFamily.INVALID_ARGUMENT, ErrorFamily.NOT_FOUND):
+                raise
+            return ""
 
-class OrdersFile(Page):
+
+class OrdersFile(csv_file.ListFile):
     """The same orders as CSV."""
 
     path = "/admin/orders.csv"
     rpc = Orders.rpc
+    rows = "orders"
+    columns = (
+        "orders.id", "orders.merchant", "orders.external_id", "orders.channel", "orders.amount", "orders.refunded",
+        "orders.status", "orders.gateway_id", "orders.subject", "orders.late", "orders.created_at", "orders.paid_at",
+    )  # fmt: skip
 
-    async def get(self, visit: Visit, **_params: str) -> Reply:
-        """As it is made."""
-        wanted = wanted_of(visit)
-        wanted.page_size = csv_file.PAGE_SIZE
+    def wanted(self, visit: Visit) -> payments.ListPaymentOrdersRequest:
+        """As the list."""
+        return wanted_of(visit)
 
-        async def ask(token: str) -> tuple[Any, str]:
-            wanted.page_token = token
-            found = await visit.call(self.rpc, wanted)
-            return found.orders, found.next_page_token
-
-        header = [visit.t(f"orders.{name}") for name in _COLUMNS]
-        # The first page before the answer begins: a refusal must still become an error page.
-        first = await ask("")
-
-        async def ask_on(token: str) -> tuple[Any, str]:
-            return first if not token else await ask(token)
-
-        lines = csv_file.rows(header, ask_on, _cells)
-        return visit.download("orders.csv", "text/csv; charset=utf-8", lines)
-
-
-_COLUMNS = (
-    "id", "merchant", "external_id", "channel", "amount", "refunded", "status", "gateway_id",
-    "subject", "late", "created_at", "paid_at",
-)  # fmt: skip
-
-
-def _cells(order: payments.PaymentOrderSummary) -> list[str]:
-    return [
-        order.id,
-        order.merchant_code,
-        order.external_order_id,
-        order.channel_code,
-        order.amount,
-        order.refunded_amount,
-        enum(order, "status"),
-        order.gateway_order_id,
-        order.subject,
-        "yes" if order.late else "",
-        _time(order.created_at),
-        _time(order.paid_at) if order.HasField("paid_at") else "",
-    ]
-
-
-def _time(moment: Any) -> str:
-    return str(moment.ToDatetime(UTC).astimezone(ZONE).isoformat(timespec="milliseconds"))
+    def cells(self, row: payments.PaymentOrderSummary) -> list[str]:
+        """An order."""
+        return [
+            row.id,
+            row.merchant_code,
+            row.external_order_id,
+            row.channel_code,
+            row.amount,
+            row.refunded_amount,
+            enum(row, "status"),
+            row.gateway_order_id,
+            row.subject,
+            "yes" if row.late else "",
+            csv_file.time_cell(row, "created_at"),
+            csv_file.time_cell(row, "paid_at"),
+        ]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from admin.console import Family
+from admin.layout.formats import ZONE
 from admin.layout.view import render
 from admin.page import Page
 from admin.visit import Reply, Visit
 from novapay.payments.v1 import payment_service_pb2 as payments
 
+_DAY_HOURS = 24
 _GOOD_RATE = 0.5
 """Below this share of payments told by notification, an account's tile is red."""
 
@@ -42,6 +45,7 @@ async def overview_of(visit: Visit, merchant_code: str = "") -> dict[str, Any]:
     )
     return {
         "seen": seen,
+        "day_began": _day_began(seen.money),
         "money": seen.money,
         "rate": _rate(seen.money.last_day),
         "rate_before": _rate(seen.money.week_before),
@@ -52,6 +56,12 @@ async def overview_of(visit: Visit, merchant_code: str = "") -> dict[str, Any]:
         "lost": [_lost(one) for one in seen.callbacks.lost],
         "rate_of": _rate,
     }
+
+
+def _day_began(money: payments.MoneyFlow) -> str:
+    """Where the last 24 hours begin, as the lists' filters take it."""
+    began = money.hours[-_DAY_HOURS].hour.ToDatetime(UTC).astimezone(ZONE)
+    return began.strftime("%Y-%m-%dT%H:%M")
 
 
 def _rate(sums: payments.FlowTotals) -> str:

@@ -1,13 +1,25 @@
 """Refunds: the list. What can be done about one is done on its order's page."""
 
+from admin import csv_file
 from admin.console import Family
+from admin.layout.formats import enum
 from admin.layout.view import render
 from admin.page import Page
-from admin.query import put_choice, put_switches, put_texts, put_times
+from admin.query import ask_for_list, put_choice, put_switches, put_texts, put_times
 from admin.visit import Reply, Visit
 from novapay.refunds.v1 import refund_service_pb2 as refunds
 
 STATUSES = ("PENDING", "PROCESSING", "SUCCEEDED", "FAILED")
+
+
+def wanted_of(visit: Visit) -> refunds.ListRefundsRequest:
+    """What the address asks for. Raises INVALID_REQUEST."""
+    wanted = refunds.ListRefundsRequest()
+    put_texts(visit, wanted, "merchant_code", "page_token")
+    put_choice(visit, wanted, "status")
+    put_times(visit, wanted, "created_from", "created_to")
+    put_switches(visit, wanted, "stuck")
+    return wanted
 
 
 class Refunds(Page):
@@ -18,13 +30,14 @@ class Refunds(Page):
 
     async def get(self, visit: Visit, **_params: str) -> Reply:
         """A page of it."""
-        wanted = refunds.ListRefundsRequest()
-        put_texts(visit, wanted, "merchant_code", "page_token")
-        put_choice(visit, wanted, "status")
-        put_times(visit, wanted, "created_from", "created_to")
-        put_switches(visit, wanted, "stuck")
-        found = await visit.call(self.rpc, wanted)
-        return render(visit, "operator/refunds.html", found=found, statuses=STATUSES)
+        found = await ask_for_list(visit, self.rpc, wanted_of)
+        return render(
+            visit,
+            "operator/refunds.html",
+            found=found,
+            statuses=STATUSES,
+            most_rows=csv_file.MOST_ROWS,
+        )
 
     async def do_query(self, visit: Visit, **_params: str) -> Reply:
         """Ask the provider about one refund now."""
@@ -40,4 +53,39 @@ class Refunds(Page):
         )
 
 
-FAMILY = Family("refunds", "payments", (Refunds,))
+class RefundsFile(csv_file.ListFile):
+    """The same refunds as CSV."""
+
+    path = "/admin/refunds.csv"
+    rpc = Refunds.rpc
+    rows = "refunds"
+    columns = (
+        "refunds.id", "orders.merchant", "refunds.external_id", "orders.id", "orders.external_id", "orders.channel",
+        "refunds.amount", "refunds.status", "refunds.reason", "refunds.failure", "refunds.provider_id",
+        "orders.created_at", "refunds.refunded_at",
+    )  # fmt: skip
+
+    def wanted(self, visit: Visit) -> refunds.ListRefundsRequest:
+        """As the list."""
+        return wanted_of(visit)
+
+    def cells(self, row: refunds.Refund) -> list[str]:
+        """A refund."""
+        return [
+            row.id,
+            row.merchant_code,
+            row.external_refund_id,
+            row.payment_order_id,
+            row.external_order_id,
+            row.channel_code,
+            row.amount,
+            enum(row, "status"),
+            row.reason,
+            row.failure_code,
+            row.provider_refund_id,
+            csv_file.time_cell(row, "created_at"),
+            csv_file.time_cell(row, "refunded_at"),
+        ]
+
+
+FAMILY = Family("refunds", "payments", (Refunds, RefundsFile))

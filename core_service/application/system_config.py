@@ -12,20 +12,13 @@ from datetime import datetime
 import structlog
 
 from core_service.calls import Call
-from core_service.domain.signature import LARGEST_MAX_AGE_SECONDS
 from core_service.errors import CoreError, FieldViolation, invalid_request
-from core_service.settings import SYSTEM_CONFIG_DEFAULTS
+from core_service.settings import SYSTEM_CONFIG_BOUNDS, SYSTEM_CONFIG_DEFAULTS, parse_within
 from core_service.storage import audit
 from core_service.storage import system_config as storage
 from core_service.storage.database import connection_scope, transact
 
 REFRESH_SECONDS = 1.0
-
-LONGEST_DEADLINE_SECONDS = 10
-"""What the edge gives a call at most."""
-LEASE_MARGIN_SECONDS = 5
-
-_MINUTES_OF_A_WEEK = 7 * 24 * 60
 
 _log = structlog.get_logger(__name__)
 
@@ -51,16 +44,18 @@ class _Setting:
     key: str
     group: str
     label: str
-    minimum: int
-    maximum: int
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The smallest and the largest."""
+        return SYSTEM_CONFIG_BOUNDS[self.key]
 
     def parse(self, text: str) -> int:
         """Raises ValueError that says what is taken."""
-        if text.isascii() and text.isdecimal() and len(text) <= len(str(self.maximum)):
-            number = int(text)
-            if self.minimum <= number <= self.maximum:
-                return number
-        raise ValueError(f"{self.key} must be a whole number from {self.minimum} to {self.maximum}")
+        try:
+            return parse_within(text, *self.bounds)
+        except ValueError as problem:
+            raise ValueError(f"{self.key} {problem}") from None
 
 
 _SETTINGS = (
@@ -68,58 +63,41 @@ _SETTINGS = (
         "PAYMENT_EXPIRE_MINUTES",
         "payment",
         "订单有效期(分钟) · Order lifetime (minutes)",
-        1,
-        _MINUTES_OF_A_WEEK,
     ),
     _Setting(
         "MERCHANT_SIGNATURE_MAX_AGE_SECONDS",
         "security",
         "请求签名有效期(秒) · Age limit of request signatures (seconds)",
-        1,
-        LARGEST_MAX_AGE_SECONDS,
     ),
     _Setting(
-        # A lease that ends while its holder may still be at work would let a second run begin.
         "IDEMPOTENCY_LEASE_SECONDS",
         "idempotency",
         "幂等处理租约(秒) · Lease of a running idempotent request (seconds)",
-        LONGEST_DEADLINE_SECONDS + LEASE_MARGIN_SECONDS + 1,
-        3600,
     ),
     _Setting(
         "IDEMPOTENCY_RETENTION_DAYS",
         "idempotency",
         "幂等结果保留天数 · Days that idempotent answers are kept",
-        1,
-        365,
     ),
     _Setting(
         "CALLBACK_TIMEOUT_MS",
         "callback",
         "商户回调超时(毫秒) · Time limit of a merchant callback (milliseconds)",
-        100,
-        60_000,
     ),
     _Setting(
         "CALLBACK_MAX_ATTEMPTS",
         "callback",
         "商户回调最多尝试次数 · Attempts of a merchant callback",
-        1,
-        100,
     ),
     _Setting(
         "CALLBACK_RETRY_INTERVAL_SECONDS",
         "callback",
         "商户回调首次重试间隔(秒) · First pause between callback attempts (seconds)",
-        1,
-        43_200,
     ),
     _Setting(
         "SETTLEMENT_HOLD_DAYS",
         "settlement",
         "结算保留天数 · Days before an amount can be settled",
-        0,
-        365,
     ),
 )
 _BY_KEY: Mapping[str, _Setting] = {setting.key: setting for setting in _SETTINGS}
@@ -186,8 +164,8 @@ def entries() -> list[ConfigEntry]:
             updated_at=stored[key].updated_at if key in stored else began,
             default_value=_defaults[key],
             updated_by=stored[key].updated_by if key in stored else None,
-            minimum=str(setting.minimum),
-            maximum=str(setting.maximum),
+            minimum=str(setting.bounds[0]),
+            maximum=str(setting.bounds[1]),
         )
         for key, setting in _BY_KEY.items()
     ]

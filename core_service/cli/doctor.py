@@ -61,7 +61,7 @@ def doctor(arguments: Namespace) -> int:
 def examine() -> Iterator[Finding]:
     """Look at one thing after the other."""
     try:
-        settings = load_settings()
+        settings = load_settings(serves_grpc=True)
     except CommandFailed as failure:
         for problem in failure.extra.get("problems", [str(failure)]):
             yield Finding("settings", ok=False, found=problem, remedy="correct the environment")

@@ -18,10 +18,10 @@ class CommandFailed(Exception):
         self.extra = dict(extra or {})
 
 
-def load_settings() -> Settings:
+def load_settings(*, serves_grpc: bool = False) -> Settings:
     """Read the settings of this process; raises CommandFailed that lists every problem."""
     try:
-        return Settings.load(os.environ)
+        return Settings.load(os.environ, serves_grpc=serves_grpc)
     except SettingsError as error:
         problems = "\n".join(f"  - {problem}" for problem in error.problems)
         raise CommandFailed(

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,10 +39,11 @@ SEED_TIMEOUT_SECONDS = 60
 
 def up(arguments: Namespace) -> int:
     """Start everything in order, say so, and stay until a signal comes."""
-    settings = load_settings()
+    settings = load_settings(serves_grpc=True)
     with_sandbox = not arguments.no_sandbox
     if with_sandbox and settings.is_production:
         raise CommandFailed("the sandbox has no place in production: novapay up --no-sandbox")
+    _check_edge(edge_environment(shared_environment(settings)))
     addresses = {
         "NOVAPAY_HTTP_BIND": settings.http_bind,
         "NOVAPAY_GRPC_BIND": settings.grpc_bind,
@@ -68,7 +70,7 @@ def up(arguments: Namespace) -> int:
 
 def core(arguments: Namespace) -> int:
     """Run the core's processes until a signal comes."""
-    settings = load_settings()
+    settings = load_settings(serves_grpc=True)
     folder = _count_into(settings, "core")
 
     def start(supervisor: Supervisor, database_url: str) -> None:
@@ -97,6 +99,7 @@ def edge(arguments: Namespace) -> int:
     del arguments
     # Without the settings of the core: an edge of its own machine has none of those secrets.
     command, environment = edge_command(), edge_environment(os.environ)
+    _check_edge(environment)
     bind = environment.pop("NOVAPAY_METRICS_BIND", "")
     if not bind:
         os.execve(command[0], command, environment)
@@ -179,6 +182,15 @@ def announce(settings: Settings, demo: dict[str, str] | None, *, as_json: bool) 
     lines += [f"  {name:<24} {value}" for name, value in facts.items()]
     lines += ["  Ctrl-C stops everything / Ctrl-C 停止全部服务"]
     print("\n".join(lines), flush=True)
+
+
+def _check_edge(environment: Mapping[str, str]) -> None:
+    """Raise CommandFailed that names what the edge would not start with; gunicorn would show a traceback."""
+    edge_settings = import_module("rest_edge.settings")
+    try:
+        edge_settings.load_settings(environment)
+    except edge_settings.InvalidSettings as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _count_into(settings: Settings, group: str) -> Path | None:

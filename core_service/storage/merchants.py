@@ -12,6 +12,8 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from core_service.errors import CoreError
+from core_service.storage.channel_accounts import ChannelAccounts
+from core_service.storage.credentials import Credentials
 from core_service.storage.database import Table, execute
 from core_service.storage.paging import Page, PageRequest, Position, page_of
 from core_service.storage.queries import row_of, rows_of, run
@@ -130,7 +132,7 @@ class MerchantFilter:
 
     code: str | None = None
     search: str | None = None
-    """Part of code, name, legal name or contact e-mail, in any case."""
+    """Part of code, name, legal name or contact e-mail, or the whole id of an account or API key; in any case."""
     status: str | None = None
 
 
@@ -142,11 +144,16 @@ def newest(chosen: MerchantFilter, wanted: PageRequest) -> Page[MerchantRow]:
     if chosen.status is not None:
         query = query.where(Merchants.status == chosen.status)
     if chosen.search is not None:
+        own_id = chosen.search.lower()
+        accounts = ChannelAccounts.select(ChannelAccounts.merchant_id)
+        keys = Credentials.select(Credentials.merchant_id)
         query = query.where(
             Merchants.code.contains(chosen.search)
             | Merchants.name.contains(chosen.search)
             | Merchants.legal_name.contains(chosen.search)
             | Merchants.contact_email.contains(chosen.search)
+            | Merchants.id.in_(accounts.where(ChannelAccounts.id == own_id))
+            | Merchants.id.in_(keys.where(Credentials.key_id == own_id))
         )
     if wanted.after is not None:
         here = peewee.Tuple(Merchants.created_at, Merchants.id)

@@ -86,11 +86,11 @@ CROSS JOIN LATERAL (
 ) o
 """
 _SEARCHED = """
-SELECT merchant_id, id FROM payment_orders WHERE id = %(search)s
+SELECT merchant_id, id FROM payment_orders WHERE id = %(own_id)s
 UNION SELECT merchant_id, order_id FROM received_payments WHERE gateway_order_id = %(search)s
-UNION SELECT merchant_id, order_id FROM refunds WHERE id = %(search)s
+UNION SELECT merchant_id, order_id FROM refunds WHERE id = %(own_id)s
 UNION SELECT merchant_id, order_id FROM refunds WHERE provider_refund_id = %(search)s
-UNION SELECT merchant_id, order_id FROM deliveries WHERE id = %(search)s
+UNION SELECT merchant_id, order_id FROM deliveries WHERE id = %(own_id)s
 UNION SELECT o.merchant_id, o.id FROM merchants m CROSS JOIN LATERAL (
     SELECT merchant_id, id FROM payment_orders WHERE merchant_id = m.id AND external_order_id = %(search)s OFFSET 0
 ) o
@@ -99,16 +99,16 @@ UNION SELECT r.merchant_id, r.order_id FROM merchants m CROSS JOIN LATERAL (
 ) r
 """
 _SEARCHED_FOR_MERCHANT = """
-SELECT merchant_id, id FROM payment_orders WHERE merchant_id = %(merchant_id)s AND id = %(search)s
+SELECT merchant_id, id FROM payment_orders WHERE merchant_id = %(merchant_id)s AND id = %(own_id)s
 UNION SELECT merchant_id, id FROM payment_orders
     WHERE merchant_id = %(merchant_id)s AND external_order_id = %(search)s
 UNION SELECT merchant_id, order_id FROM received_payments
     WHERE merchant_id = %(merchant_id)s AND gateway_order_id = %(search)s
 UNION SELECT merchant_id, order_id FROM refunds WHERE merchant_id = %(merchant_id)s
-    AND (id = %(search)s OR external_refund_id = %(search)s)
+    AND (id = %(own_id)s OR external_refund_id = %(search)s)
 UNION SELECT merchant_id, order_id FROM refunds
     WHERE merchant_id = %(merchant_id)s AND provider_refund_id = %(search)s
-UNION SELECT merchant_id, order_id FROM deliveries WHERE merchant_id = %(merchant_id)s AND id = %(search)s
+UNION SELECT merchant_id, order_id FROM deliveries WHERE merchant_id = %(merchant_id)s AND id = %(own_id)s
 """
 
 
@@ -126,6 +126,8 @@ def _newest(wanted: OrderFilter, page: PageRequest) -> Found[OrderSummary]:
         **ids.parameters,
         **rest.parameters,
         "search": wanted.search,
+        # Ours are lower case, whatever a spreadsheet or a phone made of them.
+        "own_id": wanted.search and wanted.search.lower(),
         "limit": page.size + 1,
         "most": MOST_SEARCHED,
     }

@@ -6,12 +6,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from admin import csv_file
+from admin.layout.formats import ZONE
 from tests.browser.accessibility import check_accessibility, check_fits
 from tests.browser.fixtures import DESKTOP, PHONE, Windows
 from tests.merchant_people import COOKIE, new_member
@@ -106,7 +108,7 @@ def test_one_search_box_goes_straight_to_any_number(console: Page, shop: Shop) -
         console.get_by_role("button", name="Find").click()
         console.wait_for_url(f"**/admin/orders/{shop.paid['id']}")
     console.goto("/admin/orders?search=nothing-like-it")
-    expect(console.get_by_text("Nothing here yet.")).to_be_visible()
+    expect(console.get_by_text("Nothing fits the filters.")).to_be_visible()
 
 
 def test_filters_are_in_the_address(console: Page, shop: Shop, open_page: Windows) -> None:
@@ -118,6 +120,7 @@ def test_filters_are_in_the_address(console: Page, shop: Shop, open_page: Window
     assert f"merchant_code={shop.code}" in console.url
     expect(console.locator("tbody tr")).to_have_count(1)
     expect(console.locator("tbody")).to_contain_text(shop.late["id"])
+    open_page.guard(console).expect("does not conform to the required format")
     console.goto("/admin/orders?created_from=tomorrow", wait_until="load")
     expect(console.get_by_role("alert")).to_contain_text("is not a time")
 
@@ -135,6 +138,39 @@ def test_the_overview_answers_and_leads_on(console: Page, shop: Shop) -> None:
     )
     console.get_by_role("link", name="Is anything stuck?").click()
     expect(console.locator("tbody")).to_contain_text(shop.late["id"])
+
+
+def test_the_money_of_a_day_leads_to_the_orders_of_that_day(console: Page) -> None:
+    console.goto("/admin/overview")
+    console.get_by_role("link", name="Is money flowing?").click()
+    expect(console.get_by_label("Status")).to_have_value("SUCCEEDED")
+    began = datetime.fromisoformat(console.get_by_label("Created from").input_value())
+    age = datetime.now(ZONE).replace(tzinfo=None) - began
+    assert timedelta(hours=23) <= age < timedelta(hours=25)
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_overview_hides_no_figure_on_a_phone(
+    stack: Stack, shop: Shop, open_page: Windows, width: int
+) -> None:
+    page = open_page(
+        language="en", viewport={"width": width, "height": 740}, cookies=cookies_of(stack)
+    )
+
+    def is_counted() -> bool:
+        page.goto("/admin/overview")
+        return (
+            page.locator(".table tbody tr").count() > 0
+            and page.get_by_role("region", name="Lost-callback meter").count() == 1
+        )
+
+    wait_until(is_counted, seconds=60, what="the first count")
+    for table in page.locator(".table:visible").all():
+        hidden = table.evaluate("table => table.scrollWidth - table.clientWidth")
+        assert (table.get_attribute("aria-label"), hidden) == (
+            table.get_attribute("aria-label"),
+            0,
+        )
 
 
 def test_why_is_it_not_paid(console: Page, shop: Shop) -> None:
@@ -170,12 +206,18 @@ def test_an_order_is_refunded_once_with_a_reason(
     expect(console.locator("tbody")).to_contain_text("came broken")
 
 
-def test_a_filter_that_cannot_be_used_leads_back_to_the_list(
-    console: Page, open_page: Windows
+def test_a_filter_that_cannot_be_used_stays_in_the_form(
+    console: Page, shop: Shop, open_page: Windows
 ) -> None:
     open_page.guard(console).expect("400")
-    console.goto("/admin/orders?amount=abc")
-    console.get_by_role("button", name="Clear").click()
+    console.goto(f"/admin/orders?merchant_code={shop.code}&amount=abc")
+    expect(console.get_by_role("alert")).to_contain_text("INVALID_AMOUNT")
+    expect(console.get_by_label("Merchant", exact=True)).to_have_value(shop.code)
+    console.get_by_label("Amount").fill("¥1,234.50")
+    console.get_by_role("button", name="Filter").click()
+    expect(console.locator("tbody tr")).to_have_count(1)
+    expect(console.locator("tbody")).to_contain_text(shop.waiting["id"])
+    console.get_by_role("link", name="Clear").click()
     expect(console).to_have_url(re.compile("/admin/orders$"))
 
 

@@ -187,6 +187,10 @@ def test_the_explainer_finds_the_byte(
     page.get_by_label(re.compile("^Body")).fill(body)
     press(page, "Explain")
     expect(page.get_by_role("status")).to_have_text("Every check that could be made holds.")
+    page.get_by_label("x-novapay-timestamp").fill("1000000000")
+    press(page, "Explain")
+    expect(page.get_by_role("status")).to_contain_text("The timestamp is too far from now")
+    page.get_by_label("x-novapay-timestamp").fill(sent["x-novapay-timestamp"])
     string = f"{sent['x-novapay-timestamp']}.{sent['x-novapay-nonce']}.{body} "
     page.get_by_label("The string that you signed").fill(string)
     press(page, "Explain")
@@ -221,6 +225,27 @@ def test_the_team_grows_and_a_first_password_must_be_changed(
     open_page.guard(other).expect("403")
     other.goto("/merchant/credentials")
     expect(other.get_by_role("alert")).to_contain_text("PERMISSION_DENIED")
+
+
+def test_a_refused_dialog_says_why_in_itself(
+    open_page: Windows, stack: Stack, fresh_merchant: Merchant
+) -> None:
+    cookies = {COOKIE: new_member(stack, fresh_merchant.code).token}
+    page = open_page("/merchant/team", language="en", cookies=cookies)
+    open_page.guard(page).expect("status of 400")
+    press(page, "Change")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Role").select_option("VIEWER")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("li")).to_contain_text("a merchant needs an enabled owner")
+    # What a field says beside itself is not said twice.
+    page.goto("/merchant/team")
+    press(page, "Add member")
+    dialog.locator("form").evaluate("form => { form.noValidate = true }")
+    dialog.get_by_label("E-mail address").fill("nobody")
+    dialog.get_by_role("button", name="Add member").click()
+    expect(dialog.locator("small.error")).to_be_visible()
+    expect(dialog.locator("li")).to_have_count(0)
 
 
 def test_an_order_is_found_and_refunded(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from novapay.access.v1 import access_service_pb2_grpc as access_grpc
 from novapay.merchants.v1 import merchant_service_pb2 as merchants
 from novapay.merchants.v1 import merchant_service_pb2_grpc as merchants_grpc
 from sandbox.server import SandboxServer
+from tests.core_service.rpc.certificates import Authority
 from tests.factories import make_account, make_merchant
 from tests.frame.test_settings import production
 
@@ -114,6 +116,62 @@ def test_doctor_names_every_wrong_setting(data_dir: Path) -> None:
     assert done.returncode == 1
     for name in ("NOVAPAY_HTTP_BIND", "NOVAPAY_DATA_ENCRYPTION_KEYS", "NOVAPAY_PUBLIC_BASE_URL"):
         assert any(name in found for found in wrong), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CALLBACK_TIMEOUT_MS", "0"),
+        ("NOVAPAY_GRPC_BIND", "unix:/nonexistent/dir/s"),
+        ("NOVAPAY_GRPC_TLS_CERT", "garbage.pem"),
+    ],
+)
+def test_doctor_and_core_name_a_setting_with_which_the_core_does_not_start(
+    database_url: str, data_dir: Path, name: str, value: str
+) -> None:
+    environ = {"DATABASE_URL": database_url, "NOVAPAY_GRPC_BIND": "127.0.0.1:0", name: value}
+    if name == "NOVAPAY_GRPC_TLS_CERT":
+        environ[name] = value = str(data_dir / value)
+        environ["NOVAPAY_GRPC_TLS_KEY"] = str(data_dir / "key.pem")
+        (data_dir / "garbage.pem").write_text("garbage")
+        (data_dir / "key.pem").write_bytes(Authority().issue("core").private_key)
+    done = novapay(data_dir, "doctor", **environ)
+    assert done.returncode == 1
+    assert f"WRONG settings: {name}={value}: " in done.stdout
+    done = novapay(data_dir, "core", **environ)
+    assert done.returncode == 1
+    assert f"{name}={value}: " in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOVAPAY_HTTP_BIND", "8000"),
+        ("NOVAPAY_HTTP_BIND", "127.0.0.1:99999"),
+        ("NOVAPAY_METRICS_BIND", "x"),
+        ("NOVAPAY_GRPC_BIND", "foo"),
+    ],
+)
+def test_the_edge_names_a_wrong_setting_in_one_line(data_dir: Path, name: str, value: str) -> None:
+    done = novapay(data_dir, "edge", **{name: value})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"novapay: {name}={value}: must be ")
+
+
+def test_up_names_what_only_the_edge_needs(data_dir: Path) -> None:
+    """Before anything is started: it would end over and over."""
+    identity = Authority().issue("core")
+    (data_dir / "cert.pem").write_bytes(identity.certificate)
+    (data_dir / "key.pem").write_bytes(identity.private_key)
+    environ = {
+        "NOVAPAY_GRPC_TLS_CERT": str(data_dir / "cert.pem"),
+        "NOVAPAY_GRPC_TLS_KEY": str(data_dir / "key.pem"),
+    }
+    done = novapay(data_dir, "up", **environ)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("novapay: NOVAPAY_GRPC_TLS_CA is needed")
 
 
 def test_doctor_says_when_the_database_is_away(data_dir: Path) -> None:
@@ -304,23 +362,35 @@ def status_of_refusal(reason: str) -> Any:
     return rpc_status.to_status(status_of(CoreError(reason)))
 
 
-@pytest.fixture
-def core(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[RecordingMerchants, RecordingAccess]]:
+@contextmanager
+def serving(
+    credentials: grpc.ServerCredentials | None = None,
+) -> Iterator[tuple[int, RecordingMerchants, RecordingAccess]]:
+    """A core of its own kind on a port of loopback."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
     # The stubs want every RPC; the ones that no command uses are left out.
     merchant_service = RecordingMerchants()  # type: ignore[abstract]
     access_service = RecordingAccess()  # type: ignore[abstract]
     merchants_grpc.add_MerchantServiceServicer_to_server(merchant_service, server)
     access_grpc.add_AccessServiceServicer_to_server(access_service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
-    monkeypatch.setenv("NOVAPAY_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("NOVAPAY_GRPC_BIND", f"127.0.0.1:{port}")
-    monkeypatch.setenv("NOVAPAY_GRPC_TOKEN", "test-token")
-    yield merchant_service, access_service
+    yield port, merchant_service, access_service
     server.stop(None).wait()
+
+
+@pytest.fixture
+def core(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[RecordingMerchants, RecordingAccess]]:
+    with serving() as (port, merchant_service, access_service):
+        monkeypatch.setenv("NOVAPAY_DATA_DIR", str(data_dir))
+        monkeypatch.setenv("NOVAPAY_GRPC_BIND", f"127.0.0.1:{port}")
+        monkeypatch.setenv("NOVAPAY_GRPC_TOKEN", "test-token")
+        yield merchant_service, access_service
 
 
 Core = tuple[RecordingMerchants, RecordingAccess]
@@ -383,6 +453,52 @@ def test_admins_create_reads_the_password_from_standard_input(
         made = answer_of(capsys, *arguments)
     assert made["role"] == "VIEWER"
     assert core[1].requests[0].password == "correct horse battery"
+
+
+def test_a_machine_without_the_cores_certificate_calls_it(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the authority of that certificate and one to show, nothing else."""
+    authority = Authority()
+    core, service = authority.issue("core"), authority.issue("service")
+    credentials = grpc.ssl_server_credentials(
+        [(core.private_key, core.certificate)], authority.certificate, require_client_auth=True
+    )
+    files = {
+        "CA": authority.certificate,
+        "CLIENT_CERT": service.certificate,
+        "CLIENT_KEY": service.private_key,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setenv(f"NOVAPAY_GRPC_TLS_{name}", str(tmp_path / name))
+    with serving(credentials) as (port, asked, _):
+        monkeypatch.setenv("NOVAPAY_DATA_DIR", str(data_dir))
+        monkeypatch.setenv("NOVAPAY_GRPC_BIND", f"127.0.0.1:{port}")
+        monkeypatch.setenv("NOVAPAY_GRPC_TOKEN", "test-token")
+        assert main(["credentials", "create", "--merchant", "M1"]) == 0
+    assert asked.tokens == {"Bearer test-token"}
+
+
+def test_a_core_on_this_machine_is_called_by_its_certificates_name(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate names no address, and only who has it may leave the address unchecked."""
+    authority = Authority()
+    core = authority.issue("core", "*.core.test", "core")
+    credentials = grpc.ssl_server_credentials([(core.private_key, core.certificate)])
+    files = {"CA": authority.certificate, "CERT": core.certificate, "KEY": core.private_key}
+    monkeypatch.setenv("NOVAPAY_DATA_DIR", str(data_dir))
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setenv(f"NOVAPAY_GRPC_TLS_{name}", str(tmp_path / name))
+    with serving(credentials) as (port, _, _):
+        command = ["credentials", "create", "--merchant", "M1"]
+        monkeypatch.setenv("NOVAPAY_GRPC_BIND", f"0.0.0.0:{port}")
+        assert main(command) == 0
+        monkeypatch.delenv("NOVAPAY_GRPC_TLS_KEY")
+        monkeypatch.delenv("NOVAPAY_GRPC_TLS_CERT")
+        assert main(command) == 1
 
 
 def test_a_refusal_of_the_core_is_told(core: Core, capsys: pytest.CaptureFixture[str]) -> None:

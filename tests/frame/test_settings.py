@@ -1,12 +1,22 @@
 import base64
 import ipaddress
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from core_service.settings import Environment, Settings, SettingsError, parse_bind
+from core_service.domain.signature import LARGEST_MAX_AGE_SECONDS
+from core_service.settings import (
+    SYSTEM_CONFIG_BOUNDS,
+    SYSTEM_CONFIG_DEFAULTS,
+    Environment,
+    Settings,
+    SettingsError,
+    parse_bind,
+)
+from tests.core_service.rpc.certificates import Authority
 
 KEY = base64.b64encode(b"k" * 32).decode()
 TEST_TOKEN = "test-token-" + "x" * 32
@@ -22,9 +32,9 @@ def production(**changes: str) -> dict[str, str]:
     }
 
 
-def problems_of(environ: dict[str, str]) -> list[str]:
+def problems_of(environ: dict[str, str], *, serves_grpc: bool = False) -> list[str]:
     with pytest.raises(SettingsError) as raised:
-        Settings.load(environ)
+        Settings.load(environ, serves_grpc=serves_grpc)
     return raised.value.problems
 
 
@@ -136,6 +146,102 @@ def test_one_unix_socket_means_one_core(tmp_path: Path) -> None:
     environ = production(NOVAPAY_GRPC_BIND=f"unix:{tmp_path}/s")
     assert Settings.load(environ).core_processes == 1
     assert "NOVAPAY_CORE_PROCESSES" in problems_of({**environ, "NOVAPAY_CORE_PROCESSES": "2"})[0]
+
+
+def test_a_socket_needs_a_directory_where_it_is_served(tmp_path: Path) -> None:
+    environ = production(NOVAPAY_GRPC_BIND=f"unix:{tmp_path}/absent/s")
+    assert Settings.load(environ)
+    (problem,) = problems_of(environ, serves_grpc=True)
+    assert problem.startswith(f"NOVAPAY_GRPC_BIND=unix:{tmp_path}/absent/s: ")
+    assert f"{tmp_path}/absent" in problem.partition(": ")[2]
+    assert "NOVAPAY_GRPC_BIND=unix:" in problems_of(production(NOVAPAY_GRPC_BIND="unix:"))[0]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 65, 130, 1000])
+def test_default_processes_fit_the_cores_of_this_process_and_the_maximum(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    settings = Settings.load(production())
+    assert settings.core_processes == min(cores, 64)
+    assert settings.edge_processes == min(max(1, cores // 2), 64)
+    assert settings.worker_processes == min(max(1, cores // 4), 64)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("CALLBACK_TIMEOUT_MS", "0"),
+        ("PAYMENT_EXPIRE_MINUTES", "10081"),
+        ("SETTLEMENT_HOLD_DAYS", "x"),
+    ],
+)
+def test_defaults_of_the_system_configuration_have_bounds(key: str, value: str) -> None:
+    (problem,) = problems_of(production(**{key: value}))
+    minimum, maximum = SYSTEM_CONFIG_BOUNDS[key]
+    assert problem == f"{key}={value}: must be a whole number from {minimum} to {maximum}"
+
+
+def test_the_bounds_of_the_system_configuration() -> None:
+    assert SYSTEM_CONFIG_BOUNDS.keys() == SYSTEM_CONFIG_DEFAULTS.keys()
+    for key, (minimum, maximum) in SYSTEM_CONFIG_BOUNDS.items():
+        assert minimum <= SYSTEM_CONFIG_DEFAULTS[key] <= maximum
+    assert SYSTEM_CONFIG_BOUNDS["MERCHANT_SIGNATURE_MAX_AGE_SECONDS"][1] == LARGEST_MAX_AGE_SECONDS
+
+
+def tls_files(folder: Path) -> dict[str, str]:
+    """Settings of mutual TLS with good files."""
+    authority = Authority()
+    core, service = authority.issue("core", "core"), authority.issue("service")
+    contents = {
+        "CERT": core.certificate,
+        "KEY": core.private_key,
+        "CLIENT_CA": authority.certificate,
+        "CA": authority.certificate,
+        "CLIENT_CERT": service.certificate,
+        "CLIENT_KEY": service.private_key,
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {f"NOVAPAY_GRPC_TLS_{name}": str(folder / name) for name in contents}
+
+
+def test_only_who_serves_grpc_needs_the_cores_certificate(tmp_path: Path) -> None:
+    files = tls_files(tmp_path)
+    assert Settings.load(production(**files), serves_grpc=True).grpc_tls
+    caller = {
+        name: files[f"NOVAPAY_GRPC_TLS_{name}"] for name in ("CA", "CLIENT_CERT", "CLIENT_KEY")
+    }
+    environ = production(**{f"NOVAPAY_GRPC_TLS_{name}": path for name, path in caller.items()})
+    assert Settings.load(environ).grpc_tls
+    (problem,) = problems_of(environ, serves_grpc=True)
+    assert "NOVAPAY_GRPC_TLS_CERT and NOVAPAY_GRPC_TLS_KEY are needed" in problem
+
+
+@pytest.mark.parametrize("without", ["KEY", "CERT", "CLIENT_CERT", "CLIENT_KEY"])
+def test_a_certificate_and_its_key_go_together(tmp_path: Path, without: str) -> None:
+    environ = production(**tls_files(tmp_path))
+    del environ[f"NOVAPAY_GRPC_TLS_{without}"]
+    (problem,) = problems_of(environ)
+    assert f"NOVAPAY_GRPC_TLS_{without}" in problem
+    assert "go together" in problem
+
+
+def test_a_core_that_asks_for_certificates_has_one_to_show(tmp_path: Path) -> None:
+    environ = production(**tls_files(tmp_path))
+    del environ["NOVAPAY_GRPC_TLS_CLIENT_CERT"], environ["NOVAPAY_GRPC_TLS_CLIENT_KEY"]
+    assert Settings.load(environ)
+    (problem,) = problems_of(environ, serves_grpc=True)
+    assert "NOVAPAY_GRPC_TLS_CLIENT_CERT" in problem
+
+
+@pytest.mark.parametrize("name", ["CERT", "KEY", "CLIENT_CA", "CA", "CLIENT_CERT", "CLIENT_KEY"])
+def test_a_tls_file_that_is_none_is_named(tmp_path: Path, name: str) -> None:
+    environ = production(**tls_files(tmp_path))
+    for content in (b"garbage", Authority().issue("stranger").private_key):
+        (tmp_path / name).write_bytes(content)
+        (problem,) = problems_of(environ, serves_grpc=True)
+        assert problem.startswith(f"NOVAPAY_GRPC_TLS_{name}={tmp_path / name}: ")
 
 
 def test_the_base_url_follows_the_bind(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The files in deploy/ fit the program: commands and settings that exist, room to drain, no secret in the edge."""
 
+import base64
 import configparser
+import os
 import re
 import runpy
 import shutil
@@ -15,6 +17,8 @@ import yaml
 from core_service.cli.parser import build_parser
 from core_service.cli.programs import WORKER_STOP_SECONDS
 from core_service.supervisor import Program
+from tests.core_service.rpc.certificates import Authority
+from tests.stack import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -97,6 +101,28 @@ def test_containers_have_time_to_drain_and_probes() -> None:
             assert int(service["stop_grace_period"].removesuffix("s")) >= longest_stop(name), name
 
 
+def test_pods_do_not_count_the_cores_of_their_node() -> None:
+    numbers: dict[str, dict[str, int]] = {
+        name: {
+            item["name"]: int(item["value"])
+            for item in pod["containers"][0]["env"]
+            if item["name"].endswith("_PROCESSES")
+        }
+        for name, pod in PODS.items()
+    }
+    assert set(numbers["novapay-worker"]) == {"NOVAPAY_WORKER_PROCESSES"}
+    assert set(numbers["novapay-core"]) == {"NOVAPAY_CORE_PROCESSES"}
+    # The edge is told how many there are behind the address that it calls.
+    replicas = next(
+        item["spec"]["replicas"]
+        for item in OBJECTS
+        if (item["kind"], item["metadata"]["name"]) == ("Deployment", "novapay-core")
+    )
+    together = replicas * numbers["novapay-core"]["NOVAPAY_CORE_PROCESSES"]
+    assert numbers["novapay-edge"]["NOVAPAY_CORE_PROCESSES"] == together
+    assert numbers["novapay-edge"]["NOVAPAY_EDGE_PROCESSES"]
+
+
 def test_the_edge_has_no_secret_of_the_core() -> None:
     pod = PODS["novapay-edge"]["containers"][0]
     names = {item["name"] for item in pod["env"]} | set(SERVICES["edge"]["environment"])
@@ -123,6 +149,88 @@ def test_what_containers_ask_for_is_given() -> None:
     ]
     for selector in selectors:
         assert selector in labels
+
+
+def environment_of(where: str) -> dict[str, str]:
+    """What the file gives a core."""
+    if where == "compose":
+        return dict(SERVICES["core"]["environment"])
+    config = next(item for item in OBJECTS if item["kind"] == "ConfigMap")["data"]
+    container = PODS["novapay-core"]["containers"][0]
+    return {**config, **{item["name"]: item["value"] for item in container["env"]}}
+
+
+def test_core_workers_and_migrations_are_told_the_same() -> None:
+    core, *others = (
+        {
+            item["name"]: item["value"]
+            for item in PODS[f"novapay-{name}"]["containers"][0]["env"]
+            if not item["name"].endswith("_PROCESSES")
+        }
+        for name in ("core", "worker", "migrate")
+    )
+    assert others == [core, core]
+    assert SERVICES["core"]["environment"] == SERVICES["worker"]["environment"]
+    assert SERVICES["core"]["environment"] == SERVICES["migrate"]["environment"]
+
+
+def secrets_of(database_url: str) -> dict[str, bytes]:
+    """As the heads of the files ask for them: the certificate names the core as the edge calls it, and no address."""
+    authority, callers = Authority(), Authority()
+    core, client = authority.issue("core", "core", "novapay-core"), callers.issue("core-client")
+    return {
+        "database_url": database_url.encode(),
+        "encryption_keys": b"k1:" + base64.b64encode(b"k" * 32),
+        "grpc_token": b"test-token-" + b"x" * 32,
+        "core_cert": core.certificate,
+        "core_key": core.private_key,
+        "core_ca": authority.certificate,
+        "client_ca": callers.certificate,
+        "core_client_cert": client.certificate,
+        "core_client_key": client.private_key,
+    }
+
+
+@pytest.mark.parametrize("where", ["compose", "kubernetes"])
+def test_a_core_with_the_settings_of_the_file_becomes_ready(
+    where: str, database_url: str, data_dir: Path
+) -> None:
+    secrets = secrets_of(database_url)
+    for name, content in secrets.items():
+        (data_dir / name).write_bytes(content)
+    variables = {
+        name: re.sub(r"^(/run)?/secrets/(.+)$", rf"{data_dir}/\2", str(value))
+        for name, value in environment_of(where).items()
+    }
+    variables |= {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'generated'}",
+        "NOVAPAY_DATA_DIR": str(data_dir),
+        "NOVAPAY_PUBLIC_BASE_URL": "https://pay.example.com",
+        "NOVAPAY_GRPC_BIND": f"0.0.0.0:{free_port()}",
+        "NOVAPAY_METRICS_BIND": f"127.0.0.1:{free_port()}",
+    }
+    command = [sys.executable, "-m", "core_service.cli"]
+    with subprocess.Popen(
+        [*command, "core", "--json"],
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as core:
+        try:
+            assert core.stdout is not None
+            assert core.stdout.readline() == '{"ready": true, "group": "core"}\n'
+            probe = PODS["novapay-core"]["containers"][0]["readinessProbe"]["exec"]["command"]
+            for asked in (
+                [sys.executable, *probe[1:]],
+                [*command, "merchants", "create", "--code", "M1", "--name", "N"],
+            ):
+                subprocess.run(asked, cwd=ROOT, env=variables, check=True, timeout=30)
+        finally:
+            core.terminate()
+    assert core.returncode == 0
 
 
 def test_the_image_holds_every_package() -> None:

@@ -1,5 +1,6 @@
 """Settings of the edge, its route list and its health."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def test_channels_outnumber_the_core_processes_that_share_a_port() -> None:
     assert 16 == load_settings({"NOVAPAY_CORE_PROCESSES": "2"}).channels
 
 
+def test_default_processes_fit_the_cores_of_this_process_and_the_maximum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(130)))
+    settings = load_settings({})
+    assert (64, 64) == (settings.core_processes, settings.edge_processes)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7})
+    settings = load_settings({})
+    assert (1, 1) == (settings.core_processes, settings.edge_processes)
+
+
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(InvalidSettings) as problems:
         load_settings(
@@ -58,6 +70,37 @@ def test_all_problems_are_reported_at_once() -> None:
         "NOVAPAY_GRPC_TLS_CLIENT_KEY",
     ):
         assert name in str(problems.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOVAPAY_HTTP_BIND", "8000"),
+        ("NOVAPAY_HTTP_BIND", "127.0.0.1:99999"),
+        ("NOVAPAY_HTTP_BIND", "[::1:8000"),
+        ("NOVAPAY_HTTP_BIND", ":8000"),
+        ("NOVAPAY_METRICS_BIND", "x"),
+        ("NOVAPAY_GRPC_BIND", "foo"),
+        ("NOVAPAY_GRPC_BIND", "unix:"),
+        ("NOVAPAY_PUBLIC_BASE_URL", "http://[::1"),
+    ],
+)
+def test_an_address_that_is_none_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidSettings) as problem:
+        load_settings({name: value})
+    assert str(problem.value).startswith(f"{name}={value}: must be ")
+    assert ";" not in str(problem.value)
+
+
+def test_addresses() -> None:
+    for bind in ("[::1]:8000", "0.0.0.0:0", "core.test:65535"):
+        environ = {
+            "NOVAPAY_HTTP_BIND": bind,
+            "NOVAPAY_GRPC_BIND": bind,
+            "NOVAPAY_METRICS_BIND": bind,
+        }
+        settings = load_settings(environ)
+        assert (bind, bind) == (settings.http_bind, settings.core_address)
 
 
 def test_production_needs_https() -> None:

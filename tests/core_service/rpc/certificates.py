@@ -19,7 +19,7 @@ class Identity:
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1."""
+    """Signs certificates for 127.0.0.1, or for names."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -29,10 +29,11 @@ class Authority:
         )
         self.certificate = _pem(made.sign(self._key, hashes.SHA256()))
 
-    def issue(self, name: str) -> Identity:
+    def issue(self, name: str, *hosts: str) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
+        loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         made = _builder(_name(name), self._name, key.public_key()).add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts] or [loopback]),
             critical=False,
         )
         return Identity(

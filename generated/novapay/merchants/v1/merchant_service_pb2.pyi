@@ -312,8 +312,8 @@ class ListMerchantsRequest(_message.Message):
     zh: 上一页返回的 nextPageToken。
     """
     search: _builtins.str
-    """Only merchants that have this in their code, name, legal name or contact e-mail, in any case.
-    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字的商户，不区分大小写。
+    """Only merchants that have this in their code, name, legal name or contact e-mail, or whose account or API key has this id; in any case.
+    zh: 只返回编码、名称、企业全称或联系邮箱包含该文字，或拥有该编号的渠道账户或 API 密钥的商户；不区分大小写。
     """
     status: Global___MerchantStatus.ValueType
     """Only merchants of this status.

@@ -50,8 +50,9 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.into
     folder.mkdir(parents=True, exist_ok=True)
+    program = find_chromium()  # which may ask Playwright too, so not inside it
     with demo_stack() as demo, sync_playwright() as driver:
-        browser = launch(driver, find_chromium())
+        browser = launch(driver, program)
         if not options.words:
             for old in folder.glob("*.webp"):
                 old.unlink()

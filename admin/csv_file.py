@@ -61,7 +61,10 @@ async def rows(
 
 
 class ListFile(Page):
-    """The list of a page as a file: at the page's address with `.csv`, by the same filters."""
+    """The list of a page as a file: at the page's address with `.csv`, by the same filters.
+
+    Subclasses set `rpc`, `rows` and `columns` and define `wanted` and `cells`; there is no sensible one for all.
+    """
 
     page_size: ClassVar[int] = PAGE_SIZE
     rows: ClassVar[str]

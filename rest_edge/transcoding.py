@@ -40,6 +40,7 @@ REFUND_NAMES = ("refundReference", "refundId", "externalRefundId")
 """How a body may name an order or a refund; on the older routes the first that is not empty counts."""
 _ORDER_FIELDS = ("order_reference", "order_id", "external_order_id")
 _REFUND_FIELDS = ("refund_reference", "refund_id", "external_refund_id")
+_OTHER_FIELDS = {ORDER_NAMES[0]: _ORDER_FIELDS[1:], REFUND_NAMES[0]: _REFUND_FIELDS[1:]}
 _NOT_AN_AMOUNT = "?"
 
 
@@ -90,7 +91,12 @@ class RpcRoute:
         self._path_json_names = {
             name: descriptor.fields_by_name[name].json_name for name in self._path_names
         }
-        self._other_names = {ORDER_NAMES[0]: _ORDER_FIELDS[1:], REFUND_NAMES[0]: _REFUND_FIELDS[1:]}
+        # On an older route, which has no reference in its path: of these only the first that is not empty counts.
+        self._alternatives = [
+            names
+            for names in (_ORDER_FIELDS, _REFUND_FIELDS)
+            if not self._path_names and names[0] in descriptor.fields_by_name
+        ]
         known = {field.json_name for field in descriptor.fields}
         self._strange_names = [name for name in ORDER_NAMES + REFUND_NAMES if name not in known]
         self._decimal_names = {
@@ -202,9 +208,10 @@ class RpcRoute:
         for name, value in path_values.items():
             setattr(message, name, value)
             self._compare(message, self._path_json_names[name], values, value, violations)
-        if not path_values:
-            _keep_first_name(message)
-        elif self._is_merchant:
+        for names in self._alternatives:
+            for name in [name for name in names if getattr(message, name)][1:]:
+                message.ClearField(name)
+        if path_values and self._is_merchant:
             for name in self._strange_names:
                 if values.get(name):
                     violations.add(name, "names something else than the path does")
@@ -225,20 +232,11 @@ class RpcRoute:
         if not isinstance(in_body, str) or isinstance(in_body, JsonNumber):
             violations.add(json_name, "must be a string")
             return
-        for other in self._other_names.get(json_name, ()):
+        for other in _OTHER_FIELDS.get(json_name, ()):
             if not getattr(message, other):
                 setattr(message, other, in_body)
                 return
         violations.add(json_name, "must be the one in the path")
-
-
-def _keep_first_name(message: Any) -> None:
-    """On an older route: of the names of one order or refund only the first that is not empty."""
-    for names in (_ORDER_FIELDS, _REFUND_FIELDS):
-        if names[0] in message.DESCRIPTOR.fields_by_name:
-            given = [name for name in names if getattr(message, name)]
-            for name in given[1:]:
-                message.ClearField(name)
 
 
 def _require_merchant_code(values: dict[str, Any]) -> None:

@@ -276,11 +276,11 @@ def test_a_name_that_never_resolves_holds_up_its_own_merchant_only() -> None:
         raw_server(ok) as server,
         CallbackClient(LOOPBACK, resolver=resolve) as callbacks,
         ProviderClient(resolver=resolve) as provider,
-        ThreadPoolExecutor(60) as merchants,
+        ThreadPoolExecutor(80) as merchants,
     ):
         lost = [
             merchants.submit(call, callbacks, f"{number}.silent.example", "silent")
-            for number in range(60)
+            for number in range(80)  # more than may run in all
         ]
         call(callbacks, "shop.example", "honest")
         call(provider, "gateway.example", "")

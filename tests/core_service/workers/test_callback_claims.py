@@ -205,6 +205,24 @@ def test_what_ends_while_a_worker_stops_is_recorded_before_the_slowest(shop: Rec
     assert outcomes_of(slow) == ["delivered"]
 
 
+def test_what_was_made_is_recorded_although_nothing_can_be_claimed(
+    shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> list[deliveries.ClaimedDelivery]:
+        raise CoreError("OVERLOADED")
+
+    _, order_id = paid_order(shop.url)
+    loop, stop = CallbackDelivery(threads=1), threading.Event()
+    assert loop.round(stop) == 1
+    assert loop.wake.wait(20)
+    with monkeypatch.context() as patched:
+        patched.setattr(deliveries, "claim_due", refuse)
+        with pytest.raises(CoreError, match="OVERLOADED"):
+            loop.round(stop)
+    assert outcomes_of(order_id) == ["delivered"]
+    loop.drain()
+
+
 def _nul_in(monkeypatch: pytest.MonkeyPatch, order_id: str) -> None:
     """The attempt for this order ends in a text that no database stores."""
     make = callback_attempts.make
